@@ -1,0 +1,460 @@
+"""What the operator and the fence tell each other: names, command lines, evidence, and one judgement.
+
+Pure: standard library only, no clock, no randomness, no network. It is the only module of this package that the
+operator may import (import contract). The texts are fixed in docs/interfaces.md, the reasons in the design of the
+one-holder protocol.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+EVIDENCE_VERSION = 1
+EVIDENCE_LIMIT_BYTES = 2048
+"""The kubelet keeps 4096 bytes of a termination message per container and 12 KiB per pod; half of one is ours."""
+
+MANAGEMENT_KEY_FIELD = "spec.account.managementKeySecretRef"
+ACKNOWLEDGED_KEYS_FIELD = "spec.account.acknowledgedKeyIds"
+
+KEY_ID_ENTRY = "key-id"
+PRIVATE_KEY_ENTRY = "private-key.pem"
+
+_BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_CLAIM_HASH_LENGTH = 12
+_ORDER_HASH_LENGTH = 6
+_CLAIM_PREFIX = "claim-"
+_NONCE = re.compile(r"[a-z0-9]{6,32}")
+_KEY_NAME = re.compile(
+    r"soloist/(?P<cluster>[0-9a-zA-Z.-]+)/(?P<claim>claim-[0-9a-z]{12})"
+    r"/e(?P<epoch>[1-9][0-9]{0,17})/g(?P<generation>[1-9][0-9]{0,17})/(?P<nonce>[a-z0-9]{6,32})"
+)
+_SLOT_ENTRY = re.compile(r"g(?P<generation>[1-9][0-9]{0,17})\.(?P<entry>key-id|private-key\.pem)")
+_ORDER_ID = re.compile(
+    r"s(?P<hash>[0-9a-z]{6})-(?P<epoch>[0-9a-z]+)-(?P<incarnation>[0-9a-z]+)-(?P<sequence>[0-9a-z]+)"
+)
+
+
+class FenceInterfaceError(ValueError):
+    """A text that should follow docs/interfaces.md does not; the message says which part."""
+
+
+class Verb(enum.StrEnum):
+    """What a fence process is asked to do, once."""
+
+    TAKEOVER = "takeover"
+    """Make this attempt's epoch the only one whose key the venue accepts, and publish that key."""
+    ROTATE = "rotate"
+    """Replace the key of the running epoch by a new generation without an outage."""
+    RELEASE = "release"
+    """Delete every key and epoch Secret of this claim, because the bot is being deleted."""
+
+    @property
+    def deadline_s(self) -> int:
+        """Seconds after which the fence itself stops touching anything but its own key.
+
+        Rotation has to outlast two propagations of a Secret to a pod (kubelet sync plus cache, up to 90 s each).
+        """
+        return {Verb.TAKEOVER: 120, Verb.ROTATE: 900, Verb.RELEASE: 120}[self]
+
+    @property
+    def active_deadline_s(self) -> int:
+        """`activeDeadlineSeconds` of the Job: later than the fence's own deadline, so that its evidence is written."""
+        return self.deadline_s + 60
+
+
+class Outcome(enum.StrEnum):
+    """How a fence process ended."""
+
+    PUBLISHED = "Published"
+    """The takeover finished: the Secret named in the evidence holds the only accepted key."""
+    RELEASED = "Released"
+    """No key of the claim is accepted any more."""
+    ROTATED = "Rotated"
+    """The engine uses the new key, the old one gets 401."""
+    SKIPPED = "Skipped"
+    """Nothing was changed, for the reason given (no running engine, for example)."""
+    FAILED = "Failed"
+    """The attempt is over; its own key is deleted unless the message says otherwise."""
+
+
+class Reason(enum.StrEnum):
+    """Why, in one CamelCase word; the message of the evidence adds what, where and what to do next."""
+
+    DONE = "Done"
+    """The verb did what it says."""
+    MANAGEMENT_KEY_MISSING = "ManagementKeyMissing"
+    """The Secret with the management key, or one of its two entries, does not exist."""
+    MANAGEMENT_KEY_INVALID = "ManagementKeyInvalid"
+    """An entry exists and cannot be read as a key id or as a PEM private key."""
+    MANAGEMENT_KEY_REJECTED = "ManagementKeyRejected"
+    """The venue answered 401 or 403 to the management key."""
+    VENUE_UNREACHABLE = "VenueUnreachable"
+    """The venue did not answer, or not in a way that proves anything."""
+    CONFLICT = "Conflict"
+    """A trade-capable key of another claim, cluster or person reaches this subaccount."""
+    UNKNOWN_HISTORY = "UnknownHistory"
+    """A key of this claim carries a nonce that the claim never issued: restored backup or cloned cluster."""
+    HIGHER_EPOCH = "HigherEpoch"
+    """A key or an order of this claim carries an epoch at or above this attempt's; `counts.highestEpoch` says which."""
+    CLAIM_MOVED = "ClaimMoved"
+    """The claim no longer names this attempt, so this attempt must not touch anything."""
+    DEADLINE_PASSED = "DeadlinePassed"
+    """The attempt's own deadline passed before it could finish; start a new one."""
+    SECRET_EXISTS = "SecretExists"  # noqa: S105 - a word of the protocol, not a password
+    """The epoch Secret is already there: a name must never come back."""
+    SECRET_MOVED = "SecretMoved"  # noqa: S105 - as above
+    """The epoch Secret changed or vanished during the rotation: another rotation or a takeover went first."""
+    CLUSTER_UNREACHABLE = "ClusterUnreachable"
+    """The Kubernetes API did not answer or refused the request."""
+    NOT_CONFIRMED = "NotConfirmed"
+    """The engine, or the venue, did not confirm by the deadline what has to be confirmed before going on."""
+    NO_RUNNING_ENGINE = "NoRunningEngine"
+    """No admitted engine renews the Lease, so nobody could confirm a new key."""
+    INTERNAL = "Internal"
+    """A defect of the fence; the log of the Job's pod has the traceback."""
+
+
+# --------------------------------------------------------------------------------------------------- names
+
+
+def _base_36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _BASE_36[digit] + digits
+    return digits or "0"
+
+
+def claim_name(venue: str, namespace: str, secret_name: str, subaccount: int) -> str:
+    """Name of the AccountClaim of one account, as the TradingBot names it.
+
+    `venue` is the profile's name, `namespace` the bot's, `secret_name` the management (or Static) Secret's.
+    """
+    text = f"{venue}|{namespace}|{secret_name}|{subaccount}"
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return _CLAIM_PREFIX + _base_36(digest).rjust(50, "0")[-_CLAIM_HASH_LENGTH:]
+
+
+def claim_hash(claim: str) -> str:
+    """The six characters by which order ids name their claim. Raises FenceInterfaceError for another kind of name."""
+    suffix = claim.removeprefix(_CLAIM_PREFIX)
+    if suffix == claim or len(suffix) != _CLAIM_HASH_LENGTH:
+        raise FenceInterfaceError(
+            f"{claim!r} is no claim name: expected {_CLAIM_PREFIX}<{_CLAIM_HASH_LENGTH} characters>"
+        )
+    return suffix[:_ORDER_HASH_LENGTH]
+
+
+def nonce_from(entropy: bytes) -> str:
+    """Text of a takeover attempt's nonce from random bytes (8 bytes give 13 characters)."""
+    return _base_36(int.from_bytes(entropy, "big")).rjust(13, "0")[-13:]
+
+
+def epoch_secret_name(bot: str, epoch: int, nonce: str) -> str:
+    """Name of the Secret with the keys of one epoch; the nonce keeps it from ever coming back."""
+    return f"{bot}-key-e{epoch}-{nonce}"
+
+
+@dataclass(frozen=True)
+class KeyName:
+    """What the name of one of our keys at the venue says about it."""
+
+    cluster_id: str
+    claim: str
+    epoch: int
+    generation: int
+    nonce: str
+
+    def __str__(self) -> str:
+        """The name as the venue stores it."""
+        return venue_key_name(self.cluster_id, self.claim, self.epoch, self.generation, self.nonce)
+
+
+def venue_key_name(cluster_id: str, claim: str, epoch: int, generation: int, nonce: str) -> str:
+    """Name of a key at the venue: `soloist/<cluster id>/<claim>/e<E>/g<G>/<nonce>`."""
+    return f"soloist/{cluster_id}/{claim}/e{epoch}/g{generation}/{nonce}"
+
+
+def parse_venue_key_name(name: str) -> KeyName | None:
+    """Read a key's name; None when it is not one of ours (a person's key, or a look-alike)."""
+    match = _KEY_NAME.fullmatch(name)
+    if match is None:
+        return None
+    return KeyName(
+        cluster_id=match["cluster"],
+        claim=match["claim"],
+        epoch=int(match["epoch"]),
+        generation=int(match["generation"]),
+        nonce=match["nonce"],
+    )
+
+
+def order_epoch(client_order_id: str, claim: str) -> int | None:
+    """The epoch that an order of this claim was sent in; None when the order is not of this claim."""
+    match = _ORDER_ID.fullmatch(client_order_id)
+    if match is None or match["hash"] != claim_hash(claim):
+        return None
+    return int(match["epoch"], 36)
+
+
+# --------------------------------------------------------------------------------------------------- keys
+
+
+@dataclass(frozen=True)
+class VenueKey:
+    """One row of the venue's key list. `subaccount` None means every subaccount; empty `scopes` mean read and write."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    subaccount: int | None = None
+
+
+LEAST_SCOPES = ("read", "write::trade")
+"""What an engine needs: reads, and orders. The key is bound to the bot's subaccount besides."""
+
+_WRITES_THAT_PLACE_NO_ORDER = frozenset({"write::transfer", "write::fcm_risk"})
+
+
+def trade_capable(scopes: Iterable[str]) -> bool:
+    """Whether a key with these scopes can place an order. A scope nobody told us about counts as trade-capable."""
+    known = frozenset(scopes)
+    if not known:
+        return True  # the venue's default is read and write
+    return any(
+        not (scope == "read" or scope.startswith("read::") or scope in _WRITES_THAT_PLACE_NO_ORDER)
+        for scope in known
+    )
+
+
+def threatens(
+    key: VenueKey,
+    *,
+    subaccount: int | None,
+    authenticating_key_id: str,
+    acknowledged_key_ids: Iterable[str] = (),
+) -> bool:
+    """Whether a key could trade the account of a claim behind our back: the one judgement used everywhere.
+
+    True when its scope is trade-capable **and** its subaccount overlaps **and** nobody vouched for it: neither is it the
+    key that made this listing, nor one that the user acknowledged. `subaccount` None asks for the whole account.
+    """
+    overlaps = key.subaccount is None or subaccount is None or key.subaccount == subaccount
+    vouched_for = key.key_id == authenticating_key_id or key.key_id in frozenset(acknowledged_key_ids)
+    return trade_capable(key.scopes) and overlaps and not vouched_for
+
+
+# --------------------------------------------------------------------------------------------------- Secrets
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One key inside an epoch Secret. The private key never appears in a repr."""
+
+    generation: int
+    key_id: str
+    private_key_pem: str = dataclasses.field(repr=False)
+
+    def data(self) -> dict[str, str]:
+        """The entries of this slot, as plain text."""
+        return {
+            f"g{self.generation}.{KEY_ID_ENTRY}": self.key_id,
+            f"g{self.generation}.{PRIVATE_KEY_ENTRY}": self.private_key_pem,
+        }
+
+
+@dataclass(frozen=True)
+class EpochSecret:
+    """Content of an epoch Secret: one slot, or two while a rotation is under way, oldest first."""
+
+    epoch: int
+    generation: int
+    slots: tuple[Slot, ...]
+
+    def data(self) -> dict[str, str]:
+        """The Secret's entries, as plain text (`stringData`)."""
+        entries = {"epoch": str(self.epoch), "generation": str(self.generation)}
+        for slot in self.slots:
+            entries |= slot.data()
+        return entries
+
+    @staticmethod
+    def parse(entries: Mapping[str, str]) -> EpochSecret:
+        """Read the entries of an epoch Secret (from a mounted directory, for example).
+
+        Raises FenceInterfaceError when an entry is missing or half a slot is there.
+        """
+        numbers = {}
+        for name in ("epoch", "generation"):
+            text = entries.get(name, "").strip()
+            if not text.isdecimal():
+                raise FenceInterfaceError(
+                    f"entry {name!r} of the epoch Secret is {text!r}: expected a decimal number"
+                )
+            numbers[name] = int(text)
+        halves: dict[int, dict[str, str]] = {}
+        for name, text in entries.items():
+            match = _SLOT_ENTRY.fullmatch(name)
+            if match is not None:
+                halves.setdefault(int(match["generation"]), {})[match["entry"]] = text
+        slots = []
+        for generation, half in sorted(halves.items()):
+            if set(half) != {KEY_ID_ENTRY, PRIVATE_KEY_ENTRY}:
+                raise FenceInterfaceError(
+                    f"slot g{generation} of the epoch Secret is incomplete: it has only {sorted(half)}"
+                )
+            slots.append(Slot(generation, half[KEY_ID_ENTRY].strip(), half[PRIVATE_KEY_ENTRY]))
+        return EpochSecret(numbers["epoch"], numbers["generation"], tuple(slots))
+
+
+# --------------------------------------------------------------------------------------------------- command line
+
+
+@dataclass(frozen=True)
+class FenceArguments:
+    """The command line of a fence process; the operator writes it, `soloist-fence` reads it.
+
+    `secret_name` is the epoch Secret: made by a takeover, changed by a rotation. `slots_dir` is where a rotation finds
+    that Secret mounted. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
+    """
+
+    claim: str
+    bot: str
+    """`namespace/name` of the TradingBot."""
+    epoch: int
+    nonce: str
+    cluster_id: str
+    secret_name: str
+    revocation_bound_ms: int
+    key_type: str = "ed25519"
+    acknowledged_key_ids: tuple[str, ...] = ()
+    config: str = "/etc/soloist/config.yaml"
+    management_key_dir: str = "/var/run/soloist/management-key"
+    slots_dir: str = "/var/run/soloist/secret"
+
+    def to_args(self, verb: Verb) -> list[str]:
+        """The arguments after the program's name, ready for a container's `args`."""
+        arguments = [
+            verb.value,
+            f"--claim={self.claim}",
+            f"--bot={self.bot}",
+            f"--epoch={self.epoch}",
+            f"--nonce={self.nonce}",
+            f"--cluster-id={self.cluster_id}",
+            f"--secret-name={self.secret_name}",
+            f"--revocation-bound-ms={self.revocation_bound_ms}",
+            f"--key-type={self.key_type}",
+            f"--config={self.config}",
+            f"--management-key-dir={self.management_key_dir}",
+        ]
+        if verb is Verb.ROTATE:
+            arguments.append(f"--slots-dir={self.slots_dir}")
+        arguments.extend(f"--acknowledged-key-id={key_id}" for key_id in self.acknowledged_key_ids)
+        return arguments
+
+
+def valid_nonce(text: str) -> bool:
+    """Whether a text can be a nonce (it is part of a Secret's name and of a key's name)."""
+    return _NONCE.fullmatch(text) is not None
+
+
+# --------------------------------------------------------------------------------------------------- evidence
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a fence process did and how it ended: its termination message. Counts, not lists; never a secret."""
+
+    claim: str
+    epoch: int
+    nonce: str
+    outcome: Outcome
+    reason: Reason
+    message: str = ""
+    field: str | None = None
+    """The field of the TradingBot that a person has to change, if that is the fix."""
+    key_id: str | None = None
+    secret_name: str | None = None
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    durations_ms: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON below EVIDENCE_LIMIT_BYTES; a message that is too long is cut, nothing else ever is."""
+        message = self.message
+        text = self._dump(message)
+        while message and len(text.encode()) >= EVIDENCE_LIMIT_BYTES:
+            message = message[:-16]
+            text = self._dump(message + "…")
+        assert len(text.encode()) < EVIDENCE_LIMIT_BYTES, "evidence is too large without its message"
+        return text
+
+    def _dump(self, message: str) -> str:
+        document: dict[str, object] = {
+            "version": EVIDENCE_VERSION,
+            "claim": self.claim,
+            "epoch": self.epoch,
+            "nonce": self.nonce,
+            "outcome": self.outcome.value,
+            "reason": self.reason.value,
+            "message": message,
+        }
+        optional = {"field": self.field, "keyId": self.key_id, "secretName": self.secret_name}
+        document |= {name: value for name, value in optional.items() if value is not None}
+        document["counts"] = dict(self.counts)
+        document["durationsMs"] = dict(self.durations_ms)
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+    @staticmethod
+    def parse(text: str) -> Evidence:
+        """Read a termination message. Raises FenceInterfaceError when it is no evidence of this version."""
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise FenceInterfaceError(f"the termination message is no JSON: {text[:80]!r}") from error
+        if not isinstance(document, dict) or document.get("version") != EVIDENCE_VERSION:
+            raise FenceInterfaceError(
+                f"the termination message is no evidence of version {EVIDENCE_VERSION}: {text[:80]!r}"
+            )
+        try:
+            return Evidence(
+                claim=_text(document, "claim"),
+                epoch=_number(document, "epoch"),
+                nonce=_text(document, "nonce"),
+                outcome=Outcome(_text(document, "outcome")),
+                reason=Reason(_text(document, "reason")),
+                message=_text(document, "message"),
+                field=_text(document, "field") if "field" in document else None,
+                key_id=_text(document, "keyId") if "keyId" in document else None,
+                secret_name=_text(document, "secretName") if "secretName" in document else None,
+                counts=_numbers(document, "counts"),
+                durations_ms=_numbers(document, "durationsMs"),
+            )
+        except (ValueError, KeyError) as error:
+            raise FenceInterfaceError(f"the evidence is malformed: {error}") from error
+
+
+def _text(document: Mapping[str, object], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str):
+        raise FenceInterfaceError(f"{name} is no text")
+    return value
+
+
+def _number(document: Mapping[str, object], name: str) -> int:
+    value = document[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FenceInterfaceError(f"{name} is no whole number")
+    return value
+
+
+def _numbers(document: Mapping[str, object], name: str) -> dict[str, int]:
+    value = document.get(name, {})
+    if not isinstance(value, dict):
+        raise FenceInterfaceError(f"{name} is no object")
+    return {str(key): _number(value, key) for key in value}

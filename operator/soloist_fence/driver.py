@@ -1,0 +1,148 @@
+"""Performs what the state machines ask for: the only place where waiting, clocks and sockets meet the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, Protocol, TypeVar
+
+from soloist_fence.api import Reason
+from soloist_fence.cluster import Cluster
+from soloist_fence.commands import (
+    Command,
+    CreateSecret,
+    DeleteKey,
+    DeleteSecret,
+    GenerateKey,
+    ListKeys,
+    ListOrders,
+    Machine,
+    Now,
+    PatchSecret,
+    ProbeKey,
+    ReadClaim,
+    ReadLease,
+    Sleep,
+)
+from soloist_fence.errors import FenceError, NoAnswerError
+from soloist_fence.venue import Venue
+
+T = TypeVar("T")
+_QUIET = (Now, ReadClaim, ReadLease, Sleep)
+
+logger = logging.getLogger("soloist_fence")
+
+
+class Performer(Protocol):
+    """Anything that can do what a machine asks for."""
+
+    async def perform(self, command: Command[Any]) -> Any:
+        """Do one command and return its reply, or raise FenceError."""
+
+
+class World:
+    """The real venue, the real API server and the clock that goes on while the machine sleeps."""
+
+    def __init__(self, venue: Venue, cluster: Cluster) -> None:
+        self._venue = venue
+        self._cluster = cluster
+
+    async def perform(self, command: Command[Any]) -> Any:  # noqa: C901 - one line for each command
+        """Do one command; see `commands` for what each may answer."""
+        match command:
+            case Now():
+                return boottime_ms()
+            case Sleep(duration_ms):
+                return await asyncio.sleep(duration_ms / 1000)
+            case ListKeys():
+                return await self._venue.list_keys()
+            case ListOrders():
+                return await self._venue.list_orders()
+            case ProbeKey(key):
+                return await self._venue.accepts(key)
+            case GenerateKey(name, scopes, subaccount, key_type):
+                return await self._venue.generate_key(name, scopes, subaccount, key_type)
+            case DeleteKey(key_id):
+                return await self._venue.delete_key(key_id)
+            case ReadClaim():
+                return await self._cluster.read_claim()
+            case ReadLease():
+                return await self._cluster.read_lease()
+            case CreateSecret(name, content, holder_uid):
+                return await self._cluster.create_secret(name, content, holder_uid)
+            case PatchSecret(name, expected_generation, new_generation, add, remove):
+                return await self._cluster.patch_secret(
+                    name, expected_generation, new_generation, add, remove
+                )
+            case DeleteSecret(name):
+                return await self._cluster.delete_secret(name)
+        raise AssertionError(f"no such command: {command!r}")
+
+
+def boottime_ms() -> int:
+    """Milliseconds of CLOCK_BOOTTIME."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+async def drive(machine: Machine[T], performer: Performer, terminating: asyncio.Event) -> T:
+    """Run a machine to its end and return its result; raises the FenceError that it ends with.
+
+    When `terminating` is set (SIGTERM: the Job's deadline), the command under way is abandoned and the machine is told
+    once, so that it can delete its own key; what it asks for after that is performed.
+    """
+    told = False
+    try:
+        command = next(machine)
+        while True:
+            try:
+                reply = await _perform(command, performer, None if told else terminating)
+            except FenceError as error:
+                told = told or terminating.is_set()
+                command = machine.throw(error)
+            else:
+                command = machine.send(reply)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def _perform(command: Command[Any], performer: Performer, terminating: asyncio.Event | None) -> Any:
+    """Do one command and log it, which is safe: no repr shows a private key."""
+    started = time.monotonic()
+    try:
+        reply = await _unless_told_to_stop(command, performer, terminating)
+    except FenceError as error:
+        logger.warning("%r failed after %d ms: %s", command, 1000 * (time.monotonic() - started), error)
+        raise
+    except Exception as error:
+        # Policy: a defect ends the attempt the way every failure does, with its own key deleted and evidence written.
+        logger.exception("%r failed", command)
+        raise FenceError(
+            Reason.INTERNAL, f"{type(command).__name__}: {type(error).__name__}: {error}"
+        ) from error
+    level = logging.DEBUG if isinstance(command, _QUIET) else logging.INFO
+    logger.log(level, "%r took %d ms", command, 1000 * (time.monotonic() - started))
+    return reply
+
+
+async def _unless_told_to_stop(
+    command: Command[Any], performer: Performer, terminating: asyncio.Event | None
+) -> Any:
+    """Do one command, or raise DeadlinePassed as soon as termination is asked for."""
+    if terminating is None:
+        return await performer.perform(command)
+    work = asyncio.ensure_future(performer.perform(command))
+    stop = asyncio.ensure_future(terminating.wait())
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finished = work.done()
+    for task in (work, stop):
+        task.cancel()
+    await asyncio.gather(work, stop, return_exceptions=True)
+    if not finished:
+        # What was under way may have arrived: whoever hears this must not take it for undone.
+        raise NoAnswerError(
+            Reason.DEADLINE_PASSED,
+            f"the process was told to stop during {type(command).__name__}; start a new attempt",
+        )
+    return work.result()

@@ -1,0 +1,349 @@
+"""Takeover: sweep, create, verify, quiesce, publish (steps P2 to P6 of the one-holder protocol).
+
+Each function below is one row of the protocol's table. The order is the safety argument:
+
+    sweep first           nobody of this claim can trade while a new key exists
+    create before verify  the listing that finds our key alone was made while it already existed, so of two attempts that
+                          race, in this cluster or another, at least one sees the other
+    wait after verify     what another attempt swept just before our listing may be accepted for D_rev longer
+    publish last          an engine gets the key only when all of this holds
+
+This first cut lists our resting orders and reports their number. It cannot cancel them: the fence has no command for
+that. The engine reconciles and cancels what an earlier incarnation left before it trades; cancelling on takeover is the
+one-holder issue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from soloist_fence.api import (
+    LEAST_SCOPES,
+    EpochSecret,
+    Reason,
+    Slot,
+    VenueKey,
+    epoch_secret_name,
+    order_epoch,
+    venue_key_name,
+)
+from soloist_fence.attempt import Attempt, conflict, higher_epoch, still_ours, unknown_history
+from soloist_fence.commands import (
+    ClaimView,
+    CreateSecret,
+    DeleteKey,
+    DeleteSecret,
+    GenerateKey,
+    IssuedKey,
+    ListKeys,
+    ListOrders,
+    Machine,
+    Now,
+    OrderSighting,
+    Sleep,
+)
+from soloist_fence.errors import FenceError, NoAnswerError, RestrictedKeyRefusedError
+
+SWEEP_ROUNDS = 20
+"""How often the key list is read again until it no longer shows what was deleted."""
+LISTING_PAUSE_MS = 250
+
+FIRST_GENERATION = 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """A finished takeover."""
+
+    key_id: str
+    secret_name: str
+    counts: Mapping[str, int]
+    durations_ms: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What P2 deleted."""
+
+    secrets: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+def takeover(attempt: Attempt, bot: str) -> Machine[Published]:
+    """Run one takeover attempt; `bot` is the TradingBot's name (it prefixes its Secrets). Raises FenceError."""
+    started_ms = yield from Now().ask()
+    swept = yield from sweep(attempt, bot)
+    swept_ms = yield from Now().ask()
+    key: IssuedKey | None = None
+    try:
+        key, restricted_to = yield from create(attempt)
+        yield from verify(attempt, key, restricted_to)
+        verified_ms = yield from Now().ask()
+        orders = yield from quiesce(attempt, verified_ms)
+        yield from publish(attempt, key)
+    except FenceError:
+        yield from discard(attempt, key)
+        raise
+    finished_ms = yield from Now().ask()
+    return Published(
+        key_id=key.key_id,
+        secret_name=attempt.secret_name,
+        counts={
+            "keysDeleted": len(swept.keys),
+            "secretsDeleted": len(swept.secrets),
+            "ordersSeen": len(orders),
+            "ordersResting": sum(order.resting for order in orders),
+        },
+        durations_ms={
+            "sweep": swept_ms - started_ms,
+            "createAndVerify": verified_ms - swept_ms,
+            "quiesceAndPublish": finished_ms - verified_ms,
+            "total": finished_ms - started_ms,
+        },
+    )
+
+
+# ---------------------------------------------------------------------------------------------- P2
+
+
+def sweep(attempt: Attempt, bot: str) -> Machine[Sweep]:
+    """P2: judge everything first; only then delete the older epoch Secrets, the older keys, and look again."""
+    claim = yield from still_ours(attempt)
+    keys = yield from ListKeys().ask()
+    orphans = never_active(attempt, claim, keys)
+    early = yield from remove(attempt, bot, orphans)
+    keys = tuple(key for key in keys if key not in orphans)
+    orders = yield from ListOrders().ask()
+    late = yield from remove(attempt, bot, judge(attempt, claim, keys, orders), claim.secret_name)
+    yield from _until_none_listed(attempt)
+    return Sweep(secrets=early.secrets + late.secrets, keys=early.keys + late.keys)
+
+
+def remove(
+    attempt: Attempt, bot: str, keys: tuple[VenueKey, ...], active_secret: str | None = None
+) -> Machine[Sweep]:
+    """Delete the epoch Secrets that these keys belong to (and the claim's active one), then the keys.
+
+    In this order every Secret that still exists has a key in the venue's list that names it, so none is forgotten; and a
+    rotation that slept finds its Secret gone (404) instead of publishing into it.
+    """
+    secrets = {epoch_secret_name(bot, name.epoch, name.nonce) for _, name in attempt.of_this_claim(keys)}
+    if active_secret is not None:
+        secrets.add(active_secret)
+    deleted = []
+    for secret in sorted(secrets):
+        yield from still_ours(attempt)
+        if (yield from DeleteSecret(secret).ask()):
+            deleted.append(secret)
+    for key in keys:
+        yield from still_ours(attempt)
+        yield from DeleteKey(key.key_id).ask()
+    return Sweep(secrets=tuple(deleted), keys=tuple(key.key_id for key in keys))
+
+
+def never_active(attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...]) -> tuple[VenueKey, ...]:
+    """Keys of earlier attempts of this claim that no engine ever received.
+
+    They go before the judgement: two attempts that died in two clusters would otherwise each see the other's orphan as a
+    conflict for ever. A claim that records no active Secret never had one.
+    """
+    return tuple(
+        key
+        for key, name in attempt.of_this_claim(keys)
+        if name.epoch < attempt.epoch
+        and name.nonce in known_nonces(attempt, claim)
+        and not (claim.secret_name or "").endswith(f"-key-e{name.epoch}-{name.nonce}")
+    )
+
+
+def judge(
+    attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...], orders: tuple[OrderSighting, ...]
+) -> tuple[VenueKey, ...]:
+    """P2's judgement, pure: the keys that may be deleted. Raises FenceError when anything does not fit.
+
+    HigherEpoch: a key or an order of this claim at or above our epoch. UnknownHistory: a nonce that the claim never
+    issued. Conflict: a threatening key that is not of this claim.
+    """
+    ours = attempt.of_this_claim(keys)
+    sent_in = [order_epoch(order.client_order_id, attempt.claim) for order in orders]
+    seen = [*(name.epoch for _, name in ours), *(epoch for epoch in sent_in if epoch is not None)]
+    if seen and max(seen) >= attempt.epoch:
+        raise higher_epoch(attempt, max(seen))
+    strangers = unknown_nonces(attempt, claim, keys)
+    if strangers:
+        raise unknown_history(attempt, strangers)
+    foreign = [
+        key
+        for key in keys
+        if attempt.own_name(key) is None and attempt.threat(key, subaccount=attempt.subaccount)
+    ]
+    if foreign:
+        raise conflict(attempt, foreign)
+    return tuple(key for key, _ in ours)
+
+
+def known_nonces(attempt: Attempt, claim: ClaimView) -> frozenset[str]:
+    """Nonces by which a key is known to have been made by this claim in this cluster."""
+    return claim.nonces | {attempt.nonce}
+
+
+def unknown_nonces(attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...]) -> list[VenueKey]:
+    """Keys that carry this claim's name and a nonce that it never issued."""
+    known = known_nonces(attempt, claim)
+    return [key for key, name in attempt.of_this_claim(keys) if name.nonce not in known]
+
+
+def _until_none_listed(attempt: Attempt) -> Machine[None]:
+    """List again until no key of this claim is left; a stale list shows deleted keys for a while."""
+    for _ in range(SWEEP_ROUNDS):
+        left = attempt.of_this_claim((yield from ListKeys().ask()))
+        if not left:
+            return
+        for key, name in left:
+            if name.epoch >= attempt.epoch:
+                raise higher_epoch(attempt, name.epoch)
+            claim = yield from still_ours(attempt)
+            if name.nonce not in known_nonces(attempt, claim):
+                raise unknown_history(attempt, [key])
+            yield from DeleteKey(key.key_id).ask()
+        yield from Sleep(LISTING_PAUSE_MS).ask()
+    raise FenceError(
+        Reason.VENUE_UNREACHABLE,
+        f"the venue still lists {len(left)} deleted keys after {SWEEP_ROUNDS} looks; the next attempt sweeps again",
+    )
+
+
+# ---------------------------------------------------------------------------------------------- P3
+
+
+def create(attempt: Attempt) -> Machine[tuple[IssuedKey, int | None]]:
+    """P3: make the key with the least scope. Returns it and the subaccount it is bound to (None: the whole account).
+
+    When the venue makes no restricted keys for this account, an unrestricted one is made only if no other subaccount has
+    a trade-capable key: it would be a threat to that one.
+    """
+    yield from still_ours(attempt)
+    name = venue_key_name(attempt.cluster_id, attempt.claim, attempt.epoch, FIRST_GENERATION, attempt.nonce)
+    return (yield from issue(attempt, name))
+
+
+def issue(attempt: Attempt, name: str) -> Machine[tuple[IssuedKey, int | None]]:
+    """Generate a key of this name with the least scope that the venue grants (see `create`)."""
+    try:
+        key = yield from GenerateKey(name, LEAST_SCOPES, attempt.subaccount, attempt.key_type).ask()
+    except RestrictedKeyRefusedError as refusal:
+        keys = yield from ListKeys().ask()
+        others = [
+            key for key in keys if attempt.own_name(key) is None and attempt.threat(key, subaccount=None)
+        ]
+        if others:
+            raise FenceError(
+                Reason.CONFLICT,
+                f"the venue makes no key bound to subaccount {attempt.subaccount} ({refusal.message}), and a key for the whole "
+                f"account would reach what key {others[0].key_id} trades: ask the venue for restricted keys",
+            ) from refusal
+        yield from still_ours(attempt)
+        return (yield from GenerateKey(name, LEAST_SCOPES, None, attempt.key_type).ask()), None
+    return key, attempt.subaccount
+
+
+# ---------------------------------------------------------------------------------------------- P4
+
+
+def verify(attempt: Attempt, key: IssuedKey, restricted_to: int | None) -> Machine[None]:
+    """P4: the listing must show our key and no other threatening one.
+
+    A lower epoch of this claim that appeared (a zombie fence) is deleted and the list read again; we never create twice.
+    """
+    for _ in range(SWEEP_ROUNDS):
+        claim = yield from still_ours(attempt)
+        keys = yield from ListKeys().ask()
+        zombies = zombie_keys(attempt, claim, keys)
+        if not zombies:
+            sole(attempt, key, restricted_to, claim, keys)
+            return
+        for zombie in zombies:
+            yield from still_ours(attempt)
+            yield from DeleteKey(zombie).ask()
+        yield from Sleep(LISTING_PAUSE_MS).ask()
+    raise FenceError(
+        Reason.VENUE_UNREACHABLE,
+        f"keys of older epochs kept appearing during {SWEEP_ROUNDS} looks: an old fence is still running; look for its Job",
+    )
+
+
+def zombie_keys(attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...]) -> tuple[str, ...]:
+    """Keys of this claim below our epoch that the claim is known to have issued."""
+    known = known_nonces(attempt, claim)
+    return tuple(
+        key.key_id
+        for key, name in attempt.of_this_claim(keys)
+        if name.epoch < attempt.epoch and name.nonce in known
+    )
+
+
+def sole(
+    attempt: Attempt, mine: IssuedKey, restricted_to: int | None, claim: ClaimView, keys: tuple[VenueKey, ...]
+) -> None:
+    """The sole-key check, pure. Raises FenceError unless `mine` is listed and nothing else threatens the account."""
+    others = tuple(key for key in keys if key.key_id != mine.key_id)
+    if len(others) == len(keys):
+        raise FenceError(
+            Reason.CLAIM_MOVED,
+            f"the key {mine.key_id} that this attempt made is gone from the venue's list: somebody deleted it; start again",
+        )
+    ours = attempt.of_this_claim(others)
+    if ours and max(name.epoch for _, name in ours) >= attempt.epoch:
+        raise higher_epoch(attempt, max(name.epoch for _, name in ours))
+    strangers = unknown_nonces(attempt, claim, others)
+    if strangers:
+        raise unknown_history(attempt, strangers)
+    threats = [key for key in others if attempt.threat(key, subaccount=restricted_to)]
+    if threats:
+        raise conflict(attempt, threats)
+
+
+# ---------------------------------------------------------------------------------------------- P5, P6
+
+
+def quiesce(attempt: Attempt, verified_ms: int) -> Machine[tuple[OrderSighting, ...]]:
+    """P5: wait D_rev from the verifying listing, then look at what still rests (counted, not cancelled, in this slice)."""
+    elapsed_ms = (yield from Now().ask()) - verified_ms
+    if elapsed_ms < attempt.revocation_bound_ms:
+        yield from Sleep(attempt.revocation_bound_ms - elapsed_ms).ask()
+    orders = yield from ListOrders().ask()
+    return tuple(order for order in orders if order_epoch(order.client_order_id, attempt.claim) is not None)
+
+
+def publish(attempt: Attempt, key: IssuedKey) -> Machine[None]:
+    """P6: create the epoch Secret under a name that never existed."""
+    claim = yield from still_ours(attempt)
+    content = EpochSecret(
+        epoch=attempt.epoch,
+        generation=FIRST_GENERATION,
+        slots=(Slot(FIRST_GENERATION, key.key_id, key.private_key_pem),),
+    )
+    try:
+        yield from CreateSecret(attempt.secret_name, content, claim.holder_uid).ask()
+    except NoAnswerError:
+        # It may be there. Its name is this attempt's alone, so it can go; the key goes right after.
+        yield from DeleteSecret(attempt.secret_name).ask()
+        raise
+
+
+def discard(attempt: Attempt, key: IssuedKey | None) -> Machine[None]:
+    """Delete the attempt's own key, always allowed; after a lost reply it is found by its name.
+
+    A failure in here is swallowed on purpose: the evidence has to tell what went wrong first, and the next epoch sweeps
+    whatever is left.
+    """
+    try:
+        if key is not None:
+            yield from DeleteKey(key.key_id).ask()
+            return
+        for listed, name in attempt.of_this_claim((yield from ListKeys().ask())):
+            if (name.epoch, name.nonce) == (attempt.epoch, attempt.nonce):
+                yield from DeleteKey(listed.key_id).ask()
+    except FenceError:
+        return

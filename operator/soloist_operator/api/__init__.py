@@ -1,0 +1,1 @@
+"""The resources people write, as pydantic models; `crds/` is generated from them."""

@@ -1,0 +1,189 @@
+"""Where a takeover attempt stands, and what comes next. One attempt is one epoch.
+
+Evidence counts only for the process that opened the attempt: `AttemptMemory` is that process's memory and is empty
+after a restart, so whatever was under way then is followed by a new epoch (design: singleton.md, P6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from soloist_fence.api import Evidence, Outcome, Reason, Verb
+
+from soloist_operator import claims
+from soloist_operator.objects import Object, annotation, dig, name_of, uid_of
+from soloist_operator.outcomes import Finished, Running, fence_evidence, outcome_of
+from soloist_operator.specs.jobs import ANNOTATION_NONCE, FENCE_CONTAINER
+
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt, as its claim names it: a takeover, or the release when the bot is deleted."""
+
+    verb: Verb
+    claim: str
+    epoch: int
+    nonce: str
+
+
+def attempt_of(claim: Object, verb: Verb) -> Attempt:
+    """The attempt that a claim names."""
+    return Attempt(verb, name_of(claim), claims.epoch_of(claim), claims.nonce_of(claim))
+
+
+@dataclass
+class AttemptMemory:
+    """Attempts that this process opened and has not closed, and how long to wait after failures."""
+
+    _open: set[Attempt] = field(default_factory=set)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _not_before_s: dict[str, float] = field(default_factory=dict)
+    _generation: dict[str, int] = field(default_factory=dict)
+
+    def open(self, attempt: Attempt) -> None:
+        """P1 succeeded: this process may believe the attempt's evidence."""
+        self._open.add(attempt)
+
+    def is_open(self, attempt: Attempt) -> bool:
+        """Whether this process opened it and it is not over."""
+        return attempt in self._open
+
+    def close(self, attempt: Attempt, *, failed: bool, now_s: float) -> None:
+        """The attempt is over; after a failure the next one waits, longer each time."""
+        self._open.discard(attempt)
+        if failed:
+            failures = self._failures[attempt.claim] = self._failures.get(attempt.claim, 0) + 1
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16))
+            self._not_before_s[attempt.claim] = now_s + pause_s
+        else:
+            self._failures.pop(attempt.claim, None)
+            self._not_before_s.pop(attempt.claim, None)
+
+    def pause_s(self, claim: str, generation: int, now_s: float) -> float:
+        """Seconds until the next attempt may begin. A changed TradingBot is tried at once."""
+        if self._generation.get(claim) != generation:
+            self._generation[claim] = generation
+            self._not_before_s.pop(claim, None)
+            self._failures.pop(claim, None)
+        return max(0.0, self._not_before_s.get(claim, now_s) - now_s)
+
+
+@dataclass(frozen=True)
+class OpenEpoch:
+    """P1: nothing is under way that this process could believe."""
+
+
+@dataclass(frozen=True)
+class StartJob:
+    """The epoch is open, its Job is not there yet."""
+
+
+@dataclass(frozen=True)
+class RecordJob:
+    """The Job is there, the claim does not yet name it."""
+
+    job_uid: str
+
+
+@dataclass(frozen=True)
+class DropStaleJob:
+    """A Job of this name belongs to an earlier life of the bot."""
+
+    job: Object
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The Job is at work."""
+
+    detail: str
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """The last attempt failed; the next one waits."""
+
+    pause_s: float
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The fence did what its verb says: published the only key, or left none."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class AttemptFailed:
+    """The attempt is over without a key; `evidence` is None when the Job left none that counts."""
+
+    message: str
+    evidence: Evidence | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """The fence's own word, if it gave one."""
+        return None if self.evidence is None else self.evidence.reason
+
+
+Step = OpenEpoch | StartJob | RecordJob | DropStaleJob | Waiting | Pausing | Succeeded | AttemptFailed
+
+
+def next_step(
+    claim: Object, verb: Verb, job: Object | None, pods: Iterable[Object], *, is_open: bool, pause_s: float
+) -> Step:
+    """Judge a claim that is ours. `job` is the Job named after the verb and the claim's epoch, if it exists."""
+    if not is_open:
+        return Pausing(pause_s) if pause_s > 0 else OpenEpoch()
+    recorded_uid = dig(claim, "status", "jobUid") or ""
+    if job is None:
+        if recorded_uid:
+            return AttemptFailed(f"Job {recorded_uid} of the attempt was deleted before it left evidence")
+        return StartJob()
+    if annotation(job, ANNOTATION_NONCE) != claims.nonce_of(claim):
+        return DropStaleJob(job)
+    if recorded_uid != uid_of(job):
+        if recorded_uid:
+            return AttemptFailed("the Job of the attempt was replaced by another one of its name")
+        return RecordJob(uid_of(job))
+    return _judge(attempt_of(claim, verb), outcome_of(job, pods, FENCE_CONTAINER))
+
+
+def _judge(attempt: Attempt, outcome: Running | Finished) -> Step:
+    if isinstance(outcome, Running):
+        return Waiting(outcome.detail)
+    evidence = fence_evidence(outcome, claim=attempt.claim, epoch=attempt.epoch, nonce=attempt.nonce)
+    if isinstance(evidence, str):
+        return AttemptFailed(evidence)
+    wanted = Outcome.RELEASED if attempt.verb is Verb.RELEASE else Outcome.PUBLISHED
+    if evidence.outcome is not wanted:
+        return AttemptFailed(evidence.message, evidence)
+    if wanted is Outcome.PUBLISHED and not (evidence.secret_name and evidence.key_id):
+        return AttemptFailed("the fence says Published and names no Secret or no key", evidence)
+    return Succeeded(evidence)
+
+
+def failure_record(failure: AttemptFailed) -> Mapping[str, object]:
+    """What the claim keeps of a failed attempt."""
+    if failure.evidence is not None:
+        return evidence_record(failure.evidence)
+    return {"version": 1, "outcome": "Failed", "reason": "NoEvidence", "message": failure.message[:500]}
+
+
+def evidence_record(evidence: Evidence) -> dict[str, object]:
+    """Evidence as the claim keeps it: counts and times, no lists."""
+    record: dict[str, object] = {
+        "version": 1,
+        "outcome": evidence.outcome.value,
+        "reason": evidence.reason.value,
+        "message": evidence.message[:500],
+        "counts": dict(evidence.counts),
+        "durationsMs": dict(evidence.durations_ms),
+    }
+    if evidence.field:
+        record["field"] = evidence.field
+    return record

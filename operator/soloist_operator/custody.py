@@ -1,0 +1,100 @@
+"""The pod's life: when it is replaced, and when its name is released. Pure.
+
+Replacement is always one road: delete the pod (the engine gets SIGTERM, cancels, verifies, exits) -> proof of death ->
+remove the fence finalizer -> the StatefulSet controller makes the next pod with the same epoch and key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soloist_operator.api.tradingbot import UpdatePolicy
+from soloist_operator.conditions import WAITING_FOR_APPROVAL, Verdict, no, yes
+from soloist_operator.death import TERMINAL_PHASES, Proven, proof_of_death
+from soloist_operator.kinds import FENCE_FINALIZER, GROUP, POD
+from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, label, name_of
+from soloist_operator.observe import Observed
+from soloist_operator.plan import Action, Delete, SetFinalizer
+
+ANNOTATION_APPROVE = f"{GROUP}/approve-update"
+_REVISION_LABEL = "controller-revision-hash"
+
+
+@dataclass(frozen=True)
+class Custody:
+    """What to do with the pod, and what that means for Fenced (None: the pod is no obstacle)."""
+
+    actions: tuple[Action, ...] = ()
+    obstacle: Verdict | None = None
+
+
+def guard(observed: Observed, now: str) -> Custody:
+    """What every pod gets, whatever the spec says: its finalizer while it lives, its release once proven dead."""
+    pod = observed.pod
+    if pod is None:
+        return Custody()
+    guarded = FENCE_FINALIZER in finalizers(pod)
+    if not deleting(pod):
+        if dig(pod, "status", "phase") in TERMINAL_PHASES:
+            # Evicted, or its node shut down: it will not come back, and only a deletion lets it be judged.
+            return Custody(
+                (Delete(POD, pod, "the pod ended and nobody deleted it"),),
+                no("OldInstanceStopping", f"pod {name_of(pod)} ended; its death is being proven"),
+            )
+        if not guarded:
+            add = SetFinalizer(
+                POD, pod, FENCE_FINALIZER, present=True, why="somebody took the fence off the pod"
+            )
+            return Custody((add,))
+        return Custody()
+    if not guarded:
+        return Custody(obstacle=no("OldInstanceStopping", f"pod {name_of(pod)} is about to disappear"))
+    proof = proof_of_death(pod, observed.node)
+    if isinstance(proof, Proven):
+        release = SetFinalizer(POD, pod, FENCE_FINALIZER, present=False, why=proof.how)
+        return Custody(
+            (release,), no("OldInstanceStopping", f"pod {name_of(pod)} is proven dead: {proof.how}")
+        )
+    # deletionTimestamp is the end of the grace period: until then the engine is stopping in order.
+    if str(pod["metadata"]["deletionTimestamp"]) > now:
+        return Custody(
+            obstacle=no("OldInstanceStopping", f"pod {name_of(pod)} is stopping; missing so far: {proof}")
+        )
+    return Custody(
+        obstacle=no(
+            "OldInstanceUnproven",
+            f"pod {name_of(pod)} is not proven dead, so no other engine may start. Missing: {proof}. Repair the node, or see "
+            "the runbook OldInstanceUnproven",
+        )
+    )
+
+
+def outdated(stateful_set: Object | None, pod: Object) -> str | None:
+    """The revision that the pod should have and has not; None when it is current or the controller has not looked yet."""
+    if stateful_set is None:
+        return None
+    if dig(stateful_set, "status", "observedGeneration") != stateful_set["metadata"].get("generation"):
+        return None
+    wanted = dig(stateful_set, "status", "updateRevision")
+    return None if not wanted or label(pod, _REVISION_LABEL) == wanted else str(wanted)
+
+
+def rollout(observed: Observed, policy: UpdatePolicy) -> Custody | Verdict:
+    """Bring a changed template to the pod; only called when the StatefulSet is as declared.
+
+    Returns the verdict for condition Updated when there is nothing to do.
+    """
+    pod = observed.pod
+    if pod is None:
+        return no("WaitingForPod", "the engine pod is being made")
+    if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
+        return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
+    revision = outdated(observed.stateful_set, pod)
+    if revision is None:
+        return yes("Current", "the pod runs the configuration and the image that the spec asks for")
+    if policy is UpdatePolicy.MANUAL and annotation(observed.bot, ANNOTATION_APPROVE) != revision:
+        return no(
+            WAITING_FOR_APPROVAL,
+            f"a new template waits: kubectl annotate --overwrite tbs {observed.ref.name} {ANNOTATION_APPROVE}={revision}",
+        )
+    return Custody((Delete(POD, pod, f"its template changed to revision {revision}"),))

@@ -1,0 +1,200 @@
+"""Deleting a TradingBot: the engine ends, its death is proven, its key is revoked, the claim is let go, then we are.
+
+Nothing here needs a valid spec: a bot with a broken one can be deleted, too. There is no time-out that gives up; only
+the annotation `soloist.trade/abandon: <reason>` does, by a person's word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from soloist_fence.api import Verb
+
+from soloist_operator import attempts, claims, conditions, custody, holding, kinds
+from soloist_operator.api.status import Phase
+from soloist_operator.api.tradingbot import Account, KeyPolicy
+from soloist_operator.api.validate import InvalidSpec, validate
+from soloist_operator.attempts import attempt_of
+from soloist_operator.claims import Whose
+from soloist_operator.conditions import NOT_NEEDED, Findings, Verdict, no, yes
+from soloist_operator.decide import Context, fence_parameters
+from soloist_operator.desired import config_map, fence_setup, resolve
+from soloist_operator.kinds import BOT_FINALIZER, FENCE_FINALIZER, GROUP
+from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, name_of
+from soloist_operator.observe import Observed
+from soloist_operator.plan import (
+    Again,
+    Blocked,
+    Delete,
+    Done,
+    Draft,
+    Outcome,
+    Plan,
+    ScaleToZero,
+    SetFinalizer,
+    SwapClaim,
+)
+
+ANNOTATION_ABANDON = f"{GROUP}/abandon"
+POD_LOOK_S = 5.0
+STUCK_LOOK_S = 30.0
+
+
+@dataclass
+class _Farewell:
+    observed: Observed
+    context: Context
+    draft: Draft = field(default_factory=Draft)
+
+    @property
+    def abandoned(self) -> str:
+        """The person's reason, empty when nobody abandoned the bot."""
+        return (annotation(self.observed.bot, ANNOTATION_ABANDON) or "").strip()
+
+    def end(self, fenced: Verdict, outcome: Outcome) -> Plan:
+        bot = self.observed.bot
+        leaving = no("Deleting", fenced.message)
+        findings = Findings(
+            specification=leaving,
+            claimed=_claimed(self.observed),
+            fenced=fenced,
+            engine=no("Deleting", "the TradingBot is being deleted"),
+            updated=no("Deleting", "the TradingBot is being deleted"),
+            progress=fenced.message,
+        )
+        shown = dict(bot.get("status") or {})
+        facts: dict[str, Any] = {
+            k: v for k, v in shown.items() if k not in {"conditions", "observedGeneration", "pod", "node"}
+        }
+        pod = self.observed.pod
+        facts |= {"pod": None if pod is None else name_of(pod), "node": dig(pod, "spec", "nodeName")}
+        status = conditions.status_of(bot, findings, facts, self.context.now)
+        return Plan(tuple(self.draft.actions), status, outcome, conditions.announcements(bot, status))
+
+
+def decide_deletion(observed: Observed, context: Context) -> Plan:
+    """The next step of a bot that is being deleted."""
+    if BOT_FINALIZER not in finalizers(observed.bot):
+        return Plan((), None, Done())
+    farewell = _Farewell(observed, context)
+    engine = _end_engine(farewell)
+    if engine is not None:
+        return engine
+    claim = observed.claim
+    if claim is not None and claims.whose_claim(claim, observed.ref.uid) is Whose.OURS:
+        return _let_go(farewell, claim)
+    done = SetFinalizer(
+        kinds.TRADING_BOT, observed.bot, BOT_FINALIZER, present=False, why="nothing of it is left"
+    )
+    return Plan((*farewell.draft.actions, done), None, Done())
+
+
+def _claimed(observed: Observed) -> Verdict:
+    claim = observed.claim
+    if claim is None:
+        return NOT_NEEDED
+    if claims.whose_claim(claim, observed.ref.uid) is Whose.OURS:
+        return yes("Claimed", f"AccountClaim {name_of(claim)} is held by this bot")
+    return no("NotHeld", f"AccountClaim {name_of(claim)} is not held by this bot")
+
+
+# ---------------------------------------------------------------------------------------------- the engine
+
+
+def _end_engine(farewell: _Farewell) -> Plan | None:
+    """Stop what could start or rotate, then wait for the engine's proven end; None when there is no engine left."""
+    observed, draft = farewell.observed, farewell.draft
+    rotation, stateful_set, pod = observed.rotation, observed.stateful_set, observed.pod
+    if rotation is not None and not deleting(rotation):
+        draft.do(Delete(kinds.CRON_JOB, rotation, "the TradingBot is being deleted"))
+    if stateful_set is not None and dig(stateful_set, "spec", "replicas") != 0 and not deleting(stateful_set):
+        draft.do(ScaleToZero(stateful_set))
+        return farewell.end(no("Stopping", "the engine is asked to stop"), Again(POD_LOOK_S))
+    if pod is None:
+        return _await_controller(farewell)
+    if farewell.abandoned and FENCE_FINALIZER in finalizers(pod):
+        why = f"abandoned by a person: {farewell.abandoned}"
+        draft.do(SetFinalizer(kinds.POD, pod, FENCE_FINALIZER, present=False, why=why))
+        return farewell.end(no("Abandoned", why), Again(POD_LOOK_S))
+    guard = custody.guard(observed, farewell.context.now)
+    draft.actions.extend(guard.actions)
+    if stateful_set is None and not deleting(pod) and not guard.actions:
+        draft.do(Delete(kinds.POD, pod, "its StatefulSet is gone"))
+    obstacle = guard.obstacle or no("Stopping", f"pod {name_of(pod)} is asked to stop")
+    return farewell.end(obstacle, Again(POD_LOOK_S))
+
+
+def _await_controller(farewell: _Farewell) -> Plan | None:
+    """No pod is there: make sure that none is about to be made."""
+    stateful_set = farewell.observed.stateful_set
+    if stateful_set is None:
+        return None
+    seen = dig(stateful_set, "status", "observedGeneration") == stateful_set["metadata"].get("generation")
+    if seen and not dig(stateful_set, "status", "replicas"):
+        return None
+    return farewell.end(no("Stopping", "the StatefulSet's controller has not yet seen the stop"), Again(1.0))
+
+
+# ---------------------------------------------------------------------------------------------- the claim
+
+
+def _let_go(farewell: _Farewell, claim: Object) -> Plan:
+    context = farewell.context
+    if farewell.abandoned:
+        swap = SwapClaim(
+            claims.orphaned(claim, why=farewell.abandoned, now=context.now), "abandoned by a person"
+        )
+        farewell.draft.do(swap)
+        return farewell.end(
+            no("Abandoned", "the claim is left Orphaned: its key may still be accepted"), Again(0.0)
+        )
+    # Nonces are kept for every attempt that could have made a key: without one there is nothing to revoke.
+    never_keyed = claims.epoch_of(claim) == 0 or not dig(claim, "status", "nonces")
+    if never_keyed or dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value:
+        farewell.draft.do(
+            SwapClaim(claims.released(claim, None, now=context.now), "the engine is proven dead")
+        )
+        return farewell.end(yes("Released", "the claim is let go"), Again(0.0))
+    return _revoke(farewell, claim)
+
+
+def _revoke(farewell: _Farewell, claim: Object) -> Plan:
+    """Managed: a release of its own epoch, so that a rotation or takeover still running stands down."""
+    observed, context = farewell.observed, farewell.context
+    view = context.attempts[Verb.RELEASE]
+    spec = validate(observed.bot.get("spec") or {}, context.settings.venues)
+    if isinstance(spec, InvalidSpec) or spec.account is None:
+        why = "spec is invalid" if isinstance(spec, InvalidSpec) else "spec has no account"
+        message = (
+            f"the key cannot be revoked because the {why} ({spec if isinstance(spec, InvalidSpec) else 'spec.account'}): correct it, "
+            f"or give up the key with kubectl annotate tbs {observed.ref.name} {ANNOTATION_ABANDON}='<reason>' and delete the key at the venue"
+        )
+        return farewell.end(no("CannotRevoke", message), Blocked("CannotRevoke", STUCK_LOOK_S))
+    account: Account = spec.account
+    takeover = context.attempts[Verb.TAKEOVER]
+    under_way = takeover.is_open and observed.job(observed.ref.fence(claims.epoch_of(claim))) is not None
+    epoch = claims.epoch_of(claim) if view.is_open or under_way else claims.epoch_of(claim) + 1
+    wanted = resolve(observed, spec, context.settings, claim=name_of(claim), epoch=epoch)
+    farewell.draft.actions.extend(config_map(observed, wanted))
+    setup = fence_setup(observed, wanted, context.settings)
+    fence = fence_parameters(observed, account, context.settings.venues[spec.venue].revocation_bound_ms)
+    if under_way:
+        # It would stand down by itself; but its evidence may show that there is no key and nothing to revoke.
+        ending = holding.walk(observed, claim, Verb.TAKEOVER, takeover, setup, fence, context.now)
+        if isinstance(ending, holding.NotArmed):
+            farewell.draft.actions.extend(ending.actions)
+            return farewell.end(ending.verdict, Again(ending.after_s))
+    step = holding.walk(observed, claim, Verb.RELEASE, view, setup, fence, context.now)
+    if isinstance(step, holding.NotArmed):
+        farewell.draft.actions.extend(step.actions)
+        return farewell.end(step.verdict, Again(step.after_s))
+    assert claims.phase_of(claim) is not Phase.ACTIVE, "a release runs in an epoch that was never armed"
+    record = attempts.evidence_record(step.evidence)
+    swap = SwapClaim(
+        claims.released(claim, record, now=context.now),
+        "every key is revoked",
+        closes=attempt_of(claim, Verb.RELEASE),
+    )
+    farewell.draft.do(swap)
+    return farewell.end(yes("Released", "every key of the claim is revoked"), Again(0.0))

@@ -1,0 +1,39 @@
+"""The operator's own figures, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    """Every metric of the operator, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.writes = Counter(
+            "soloist_operator_write_requests",
+            "Write requests sent to the API server.",
+            ["verb", "kind"],
+            registry=self.registry,
+        )
+        self.runs = Counter(
+            "soloist_operator_runs",
+            "Runs of the reconcile loop, by how they ended.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.run_seconds = Histogram(
+            "soloist_operator_run_seconds", "Duration of one run.", registry=self.registry
+        )
+        self.queued = Gauge(
+            "soloist_operator_queued", "TradingBots planned for a look.", registry=self.registry
+        )
+        self.watch_silence_seconds = Gauge(
+            "soloist_operator_watch_silence_seconds",
+            "How long the watch has failed to deliver a change that a list shows; 0 when it hears everything.",
+            registry=self.registry,
+        )
+
+    def count_write(self, verb: str, kind: str) -> None:
+        """Called before every write request."""
+        self.writes.labels(verb, kind).inc()

@@ -1,0 +1,192 @@
+"""Read the cluster, live, into one frozen value. "Could not look" is an outcome of its own and blocks every decision."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from soloist_fence.api import claim_name
+
+from soloist_operator import kinds
+from soloist_operator.death import NodeSight, Sight
+from soloist_operator.errors import ClusterError
+from soloist_operator.kinds import Kind
+from soloist_operator.objects import Object, dig
+from soloist_operator.queue import Key
+from soloist_operator.specs.common import BotRef
+from soloist_operator.specs.network import Address
+
+API_SERVER_AGE_S = 60.0
+_IPV6_AND_IPV4 = frozenset({"IPv4", "IPv6"})
+
+
+class Reader(Protocol):
+    """What observing needs of a cluster."""
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """One object, None when it does not exist; ClusterError when we could not look."""
+
+    async def find(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Object]:
+        """All matching objects; ClusterError when we could not look."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One bot and everything around it, as it was a moment ago."""
+
+    bot: Object
+    ref: BotRef
+    stateful_set: Object | None
+    volume_claim: Object | None
+    service: Object | None
+    disruption_budget: Object | None
+    network_policy: Object | None
+    lease: Object | None
+    rotation: Object | None
+    config_maps: tuple[Object, ...]
+    jobs: tuple[Object, ...]
+    pods: tuple[Object, ...]
+    """Pods of the bot's Jobs and the engine's."""
+    pod: Object | None
+    """The engine's pod, by name: a removed label does not hide it."""
+    node: NodeSight
+    claim: Object | None
+    api_server: tuple[Address, ...]
+    cluster_id: str
+
+    def job(self, name: str) -> Object | None:
+        """One of the bot's Jobs."""
+        return next((job for job in self.jobs if job["metadata"]["name"] == name), None)
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The TradingBot does not exist."""
+
+
+@dataclass(frozen=True)
+class CouldNotLook:
+    """Something could not be read, so nothing is decided."""
+
+    why: str
+
+
+def claim_of(bot: Object) -> str | None:
+    """Name of a bot's claim: the one its status is bound to, else the one its spec names; None without an account."""
+    bound = dig(bot, "status", "claim")
+    if bound:
+        return str(bound)
+    spec = bot.get("spec") or {}
+    account = spec.get("account") or {}
+    reference = account.get("managementKeySecretRef") or account.get("keySecretRef") or {}
+    secret, venue, subaccount = reference.get("name"), spec.get("venue"), account.get("subaccount", 0)
+    if not (isinstance(secret, str) and isinstance(venue, str) and isinstance(subaccount, int)):
+        return None
+    return claim_name(venue, str(bot["metadata"]["namespace"]), secret, subaccount)
+
+
+class Observer:
+    """Reads bots. Keeps only what never changes (the cluster id) or hardly ever does (the API server's addresses)."""
+
+    def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._cluster_id: str | None = None
+        self._api_server: tuple[Address, ...] = ()
+        self._api_server_read_s = float("-inf")
+
+    async def observe(self, key: Key) -> Observed | Gone | CouldNotLook:
+        """Look at one bot and everything around it."""
+        seen: Observed | Gone | CouldNotLook
+        try:
+            bot = await self._reader.get(kinds.TRADING_BOT, key.namespace, key.name)
+            seen = Gone() if bot is None else await self._around(bot)
+        except* ClusterError as errors:
+            seen = CouldNotLook("; ".join(map(str, errors.exceptions)))
+        return seen
+
+    async def _around(self, bot: Object) -> Observed:
+        metadata = bot["metadata"]
+        ref = BotRef(metadata["namespace"], metadata["name"], metadata["uid"])
+        namespace, selector = ref.namespace, f"{kinds.LABEL_BOT}={ref.name}"
+        get, find = self._reader.get, self._reader.find
+        async with asyncio.TaskGroup() as group:
+            stateful_set = group.create_task(get(kinds.STATEFUL_SET, namespace, ref.name))
+            volume = group.create_task(get(kinds.VOLUME_CLAIM, namespace, ref.volume_claim))
+            service = group.create_task(get(kinds.SERVICE, namespace, ref.name))
+            budget = group.create_task(get(kinds.DISRUPTION_BUDGET, namespace, ref.name))
+            policy = group.create_task(get(kinds.NETWORK_POLICY, namespace, ref.name))
+            lease = group.create_task(get(kinds.LEASE, namespace, ref.pod))
+            rotation = group.create_task(get(kinds.CRON_JOB, namespace, ref.rotation))
+            claim = group.create_task(self._claim(bot))
+            config_maps = group.create_task(find(kinds.CONFIG_MAP, namespace, selector))
+            jobs = group.create_task(find(kinds.JOB, namespace, selector))
+            pods = group.create_task(find(kinds.POD, namespace, selector))
+        pod, node = await self._pod_and_node(ref)
+        return Observed(
+            bot=bot,
+            ref=ref,
+            stateful_set=stateful_set.result(),
+            volume_claim=volume.result(),
+            service=service.result(),
+            disruption_budget=budget.result(),
+            network_policy=policy.result(),
+            lease=lease.result(),
+            rotation=rotation.result(),
+            config_maps=tuple(config_maps.result()),
+            jobs=tuple(jobs.result()),
+            pods=tuple(pods.result()),
+            pod=pod,
+            node=node,
+            claim=claim.result(),
+            api_server=await self._api_server_addresses(),
+            cluster_id=await self._cluster(),
+        )
+
+    async def _claim(self, bot: Object) -> Object | None:
+        name = claim_of(bot)
+        return None if name is None else await self._reader.get(kinds.ACCOUNT_CLAIM, None, name)
+
+    async def _pod_and_node(self, ref: BotRef) -> tuple[Object | None, NodeSight]:
+        """The engine's pod, and its node. A node that we could not see is not a reason to see nothing at all."""
+        pod = await self._reader.get(kinds.POD, ref.namespace, ref.pod)
+        name = dig(pod, "spec", "nodeName")
+        if not name:
+            return pod, NodeSight(Sight.UNASSIGNED)
+        try:
+            node = await self._reader.get(kinds.NODE, None, str(name))
+        except ClusterError as error:
+            return pod, NodeSight(Sight.UNSEEN, why=str(error))
+        return pod, NodeSight(Sight.ABSENT) if node is None else NodeSight(Sight.PRESENT, node)
+
+    async def _cluster(self) -> str:
+        if self._cluster_id is None:
+            namespace = await self._reader.get(kinds.NAMESPACE, None, "kube-system")
+            if namespace is None:
+                raise ClusterError("Namespace kube-system does not exist: its uid is the cluster id")
+            self._cluster_id = str(namespace["metadata"]["uid"])
+        return self._cluster_id
+
+    async def _api_server_addresses(self) -> tuple[Address, ...]:
+        now_s = self._clock()
+        if not self._api_server or now_s - self._api_server_read_s >= API_SERVER_AGE_S:
+            found = await self._reader.get(kinds.ENDPOINT_SLICE, "default", "kubernetes")
+            self._api_server = addresses_of(found)
+            self._api_server_read_s = now_s
+        return self._api_server
+
+
+def addresses_of(endpoint_slice: Object | None) -> tuple[Address, ...]:
+    """Every address and port of an EndpointSlice, in a stable order; none when it does not exist."""
+    if endpoint_slice is None or endpoint_slice.get("addressType") not in _IPV6_AND_IPV4:
+        return ()
+    ports = [int(port["port"]) for port in endpoint_slice.get("ports") or [] if port.get("port")]
+    hosts = [
+        str(host)
+        for endpoint in endpoint_slice.get("endpoints") or []
+        for host in endpoint.get("addresses") or []
+    ]
+    return tuple(sorted(Address(host, port) for host in hosts for port in ports))

@@ -1,0 +1,78 @@
+"""The engine's configuration as the operator writes it (docs/interfaces.md "Engine configuration")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+from soloist_operator.api.tradingbot import TradingBotSpec
+from soloist_operator.kinds import CONFIG_MAP
+from soloist_operator.objects import Object, content_hash
+from soloist_operator.settings import Venue
+from soloist_operator.specs.common import CA_FILE, BotRef, child
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The two files, and the names that follow from their content."""
+
+    files: dict[str, str]
+    config_hash: str
+    """Of the files as they are: names the ConfigMap."""
+    validity_hash: str
+    """Of everything that decides whether the engine accepts it: no epoch, but the image. Names the check Job."""
+
+
+def render(
+    bot: BotRef, spec: TradingBotSpec, venue: Venue, *, image: str, claim_hash: str | None, epoch: int | None
+) -> Configuration:
+    """Render a validated spec; `claim_hash` and `epoch` are given exactly when the mode is Live."""
+    document = _document(bot, spec, venue)
+    files = {"venue-ca.pem": venue.ca_bundle} if venue.ca_bundle else {}
+    validity_hash = content_hash({"config": document, "files": files, "image": image})
+    if spec.account is not None:
+        assert claim_hash is not None
+        assert epoch is not None
+        document["account"] = {
+            "subaccount": spec.account.subaccount,
+            "claim_hash": claim_hash,
+            "epoch": epoch,
+        }
+    files["config.yaml"] = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    return Configuration(files=files, config_hash=content_hash(files), validity_hash=validity_hash)
+
+
+def _document(bot: BotRef, spec: TradingBotSpec, venue: Venue) -> Object:
+    venue_block = {"name": spec.venue, "rest_url": venue.rest_url, "websocket_url": venue.websocket_url}
+    if venue.ca_bundle:
+        venue_block["ca_file"] = CA_FILE
+    risk = spec.risk
+    document: Object = {
+        "version": VERSION,
+        "bot": {"namespace": bot.namespace, "name": bot.name},
+        "mode": spec.mode.value,
+        "venue": venue_block,
+        "markets": {"tickers": list(spec.markets.tickers or ()), "series": list(spec.markets.series or ())},
+        "strategy": {"name": spec.strategy.name, "parameters": spec.strategy.parameters or {}},
+        "risk": {
+            "max_order_contracts": risk.max_order_contracts,
+            "max_position_contracts": risk.max_position_contracts,
+            "max_exposure_dollars": risk.max_exposure_dollars,
+            "max_open_orders": risk.max_open_orders,
+            "daily_loss_dollars": risk.daily_loss_dollars,
+        },
+        "trading": {"cancel_on_stop": spec.trading.cancel_on_stop},
+    }
+    if spec.account is not None:
+        document["account"] = {"subaccount": spec.account.subaccount}
+    return document
+
+
+def config_map(bot: BotRef, configuration: Configuration) -> Object:
+    """The ConfigMap of one configuration: immutable, so that a pod can never see another one under its name."""
+    return child(
+        CONFIG_MAP, bot, bot.config(configuration.config_hash), data=dict(configuration.files), immutable=True
+    )

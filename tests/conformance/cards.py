@@ -1,0 +1,152 @@
+"""What exchange cards share: orders in one line, raw signed requests, and a WebSocket that remembers its frames."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import msgspec
+import picows
+from soloist_kalshi.codec import FrameDecoder
+from soloist_kalshi.endpoint import tls_context
+from soloist_kalshi.errors import VenueError
+from soloist_kalshi.frames import Frame
+from soloist_kalshi.messages import CreateOrder
+from soloist_kalshi.orders import CreateOutcome, OrderClient
+from soloist_kalshi.signing import Signer
+from soloist_kalshi.websocket import Gap, WebSocketClient
+
+from tests.conformance.exchange_process import ExchangeProcess
+
+BASE_PATH = "/trade-api/v2"
+DEADLINE_MS = 10_000
+DEADLINE_S = 10.0
+_ids = itertools.count(1)
+
+
+def order(ticker: str, side: str, price: str, count: str = "1.00", **fields: Any) -> CreateOrder:
+    """A good-till-canceled order with a client order id that nobody has, unless `fields` say otherwise."""
+    wanted = {
+        "client_order_id": f"card-order-{next(_ids)}",
+        "time_in_force": "good_till_canceled",
+        "self_trade_prevention_type": "taker_at_cross",
+    } | fields
+    return CreateOrder(ticker=ticker, side=side, price=price, count=count, **wanted)
+
+
+async def place(client: OrderClient, wanted: CreateOrder) -> CreateOutcome:
+    """Send an order for the primary subaccount."""
+    return await client.create(wanted, subaccount=0, deadline_ms=DEADLINE_MS)
+
+
+def signed(
+    exchange: ExchangeProcess, signer: Signer, method: str, path: str, **options: Any
+) -> httpx.Response:
+    """Send one signed request as bytes on the wire; `path` is after /trade-api/v2, `headers` replace the signed ones."""
+    headers = signer.headers(
+        method, BASE_PATH + path, options.pop("timestamp_ms", time.time_ns() // 1_000_000)
+    )
+    headers |= options.pop("headers", {})
+    for name in options.pop("without", ()):
+        del headers[name]
+    return httpx.request(
+        method,
+        exchange.rest_url + path,
+        headers=headers,
+        verify=tls_context(exchange.ca_file),
+        timeout=10,
+        **options,
+    )
+
+
+class Socket:
+    """A connection of the venue client: `frames` are all decoded frames so far, `closed` why connections ended."""
+
+    def __init__(self, exchange: ExchangeProcess, signer: Signer, *, reconnects: bool = False) -> None:
+        self._reconnects = reconnects
+        self.frames: list[Frame] = []
+        self.raw: list[dict[str, Any]] = []
+        self.closed: list[VenueError] = []
+        self.gaps: list[Gap] = []
+        self.opened = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._decoder = FrameDecoder()
+        self.client = WebSocketClient(
+            exchange.ws_url,
+            signer,
+            on_frame=self._on_frame,
+            on_closed=self._on_closed,
+            on_opened=self.opened.set,
+            on_gap=self.gaps.append,
+            ca_file=exchange.ca_file,
+        )
+
+    def _on_frame(self, raw: bytes) -> None:
+        self.frames.append(self._decoder.decode(raw))
+        self.raw.append(msgspec.json.decode(raw))
+        self._changed.set()
+
+    def _on_closed(self, error: VenueError) -> None:
+        self.closed.append(error)
+        self._changed.set()
+        if not self._reconnects:
+            self.client._closing.set()  # before it tries again: nothing is cut off in the middle of a handshake
+
+    def say(self, text: str) -> None:
+        """Send a text that the venue client would never send."""
+        assert self.client._transport is not None
+        self.client._transport.send(picows.WSMsgType.TEXT, text.encode())
+
+    def of(self, kind: type) -> list[Any]:
+        """Frames of one type, in order."""
+        return [frame for frame in self.frames if isinstance(frame, kind)]
+
+    async def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait until a condition on what arrived is true and return it."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not (result := condition()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"{what} did not happen; received {self.raw}, closed {self.closed}"
+            ) from None
+        return result
+
+    async def sid(self, command_id: int, channel: str) -> int:
+        """Wait for the `subscribed` of a channel and return its sid."""
+        return await self.until(
+            lambda: next(
+                (
+                    raw["msg"]["sid"]
+                    for raw in self.raw
+                    if raw["type"] == "subscribed"
+                    and raw["id"] == command_id
+                    and raw["msg"]["channel"] == channel
+                ),
+                None,
+            ),
+            f"subscribed to {channel}",
+        )
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    exchange: ExchangeProcess, signer: Signer, *, reconnects: bool = False
+) -> AsyncIterator[Socket]:
+    """A connection that is open; it stays closed once it ends, unless it `reconnects`."""
+    socket = Socket(exchange, signer, reconnects=reconnects)
+    running = asyncio.create_task(socket.client.run())
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await socket.opened.wait()
+        yield socket
+    finally:
+        await socket.client.close()
+        await running

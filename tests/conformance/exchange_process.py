@@ -1,0 +1,177 @@
+"""A real `soloist-exchange serve` process for conformance cards: started, killed, restarted and ended by its process id."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from soloist_exchange.exchange import create_account
+from soloist_exchange.store import Store
+from soloist_kalshi.numbers import money_from_dollars
+from soloist_kalshi.orders import OrderClient
+from soloist_kalshi.rest import RestClient
+from soloist_kalshi.signing import KeyType, Signer
+
+PROGRAM = str(Path(sys.executable).with_name("soloist-exchange"))
+READY_S = 20.0
+END_S = 10.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account with its first, unrestricted key. `signer` is the same key, ready to sign."""
+
+    name: str
+    key_id: str
+    pem: bytes
+    signer: Signer
+
+
+class ExchangeProcess:
+    """One exchange: its addresses, its accounts and its admin API. A restart keeps state directory and ports."""
+
+    def __init__(self, directory: Path, *, scenario: str = "static", seed: int = 7, tls: bool = True) -> None:
+        """Start it on free ports and wait until it says that it is ready."""
+        self.directory = directory
+        self.state_dir = directory / "state"
+        self.log_file = directory / "exchange.log"
+        self._options = ["--scenario", str(scenario), "--seed", str(seed), *([] if tls else ["--plain"])]
+        self._listen, self._admin_listen = "127.0.0.1:0", "127.0.0.1:0"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.rest_url = self.ws_url = self.admin_url = ""
+        self.ca_file: str | None = None
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the serving process."""
+        assert self._process is not None, "the exchange does not run"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process on the ports that it had before, if it had any."""
+        assert self._process is None, "the exchange runs already"
+        command = [
+            PROGRAM, "serve", "--listen", self._listen, "--admin", self._admin_listen,
+            "--state-dir", str(self.state_dir), *self._options,
+        ]  # fmt: skip
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        said = json.loads(self._ready_line())
+        self.rest_url, self.ws_url = said["rest_url"], said["ws_url"]
+        self.ca_file, self.admin_url = said["ca_file"], said["admin_url"]
+        self._listen = urlsplit(self.rest_url).netloc
+        self._admin_listen = urlsplit(self.admin_url).netloc
+
+    def kill(self) -> None:
+        """End it with SIGKILL: nothing in it can react."""
+        assert self._process is not None, "the exchange does not run"
+        self._process.kill()
+        self._reap()
+
+    def stop(self) -> int:
+        """End it with SIGTERM and return its exit code; it has a few seconds, then it is killed and the test fails."""
+        assert self._process is not None, "the exchange does not run"
+        self._process.terminate()
+        return self._reap()
+
+    def restart(self) -> None:
+        """Start it again on the same state and ports; one that still runs is killed first."""
+        if self._process is not None:
+            self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """End it if it runs, however the test went."""
+        if self._process is not None:
+            self.stop()
+
+    def create_account(
+        self, name: str, balance: str = "10000.00", *, key_type: KeyType = "ed25519"
+    ) -> Account:
+        """Create an account in the state directory while the exchange serves, as its command line does."""
+        store = Store(self.state_dir)
+        try:
+            now_ms = time.time_ns() // 1_000_000
+            _, key_id, pem = create_account(store, name, money_from_dollars(balance), key_type, now_ms)
+        finally:
+            store.close()
+        return Account(name, key_id, pem, Signer.from_pem(key_id, pem))
+
+    def create_account_by_hand(self, name: str, balance: str) -> tuple[int, dict[str, str], str]:
+        """Create an account with the command line; return its exit code, what it printed, and what it complained of."""
+        words = [
+            "account",
+            "create",
+            name,
+            "--balance",
+            balance,
+            "--print-key",
+            "--state-dir",
+            str(self.state_dir),
+        ]
+        done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False, timeout=READY_S)
+        return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+    def rest(self, signer: Signer | None) -> RestClient:
+        """The venue client's reads and API keys; use as `async with`."""
+        return RestClient(self.rest_url, signer, ca_file=self.ca_file)
+
+    def orders(self, signer: Signer) -> OrderClient:
+        """The venue client's order path; use as `async with`."""
+        return OrderClient(self.rest_url, signer, ca_file=self.ca_file)
+
+    def admin(self, path: str, **query: object) -> Any:
+        """GET a path below /admin as JSON, such as `admin("events", account="demo")`."""
+        params = {name: str(value) for name, value in query.items()}
+        reply = httpx.get(f"{self.admin_url}/admin/{path}", params=params, timeout=5)
+        assert reply.status_code == 200, f"GET /admin/{path}: {reply.status_code} {reply.text}"
+        return reply.json()
+
+    def faults(self, *faults: dict[str, object]) -> None:
+        """Replace the faults in force; none takes them all away."""
+        httpx.post(f"{self.admin_url}/admin/faults", json=list(faults), timeout=5).raise_for_status()
+
+    def disconnect(self, account: str = "") -> int:
+        """End the WebSocket connections of an account ("" = all) and return how many there were."""
+        reply = httpx.post(f"{self.admin_url}/admin/disconnect", params={"account": account}, timeout=5)
+        return int(reply.raise_for_status().json()["disconnected"])
+
+    def account(self, name: str) -> Any:
+        """What the exchange itself says about one account."""
+        return next(item for item in self.admin("accounts")["accounts"] if item["account"] == name)
+
+    def _ready_line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], READY_S)
+        line = self._process.stdout.readline() if readable else b""
+        if not line:
+            self._process.kill()
+            self._reap()
+            raise AssertionError(
+                f"the exchange was not ready within {READY_S:g} s: {self.log_file.read_text()[-2000:]}"
+            )
+        return line
+
+    def _reap(self) -> int:
+        process, self._process = self._process, None
+        assert process is not None
+        try:
+            return process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the exchange did not end within {END_S:g} s; it was killed") from None
+        finally:
+            assert process.stdout is not None
+            process.stdout.close()

@@ -1,0 +1,97 @@
+"""What other packages may use. A change here is a change for all of them."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soloist_kalshi
+
+SURFACE = {
+    "clock": {"DEFAULT_WINDOW_MS", "ServerClock"},
+    "codec": {"FrameDecoder", "UnknownFields", "decode", "encode"},
+    "fees": {
+        "DIRECT_PRECISION",
+        "INDIRECT_PRECISION",
+        "MULTIPLIER_ONE",
+        "FeeAccumulator",
+        "maker_fee",
+        "taker_fee",
+    },
+    "keys": {"KeySlot", "SignerSource"},
+    "limits": {"BASIC_LIMITS", "CANCEL_COST", "DEFAULT_COST", "AccountBuckets", "CostTable", "TokenBucket"},
+    "numbers": {
+        "COUNT_PER_CONTRACT",
+        "MONEY_PER_DOLLAR",
+        "PRICE_PER_DOLLAR",
+        "NumberError",
+        "PriceGrid",
+        "count_from_text",
+        "count_to_text",
+        "money_from_dollars",
+        "money_to_dollars",
+        "notional",
+        "price_from_dollars",
+        "price_to_dollars",
+    },
+    "orders": {
+        "Accepted",
+        "CancelOutcome",
+        "Cancelled",
+        "CreateOutcome",
+        "Gate",
+        "NotSent",
+        "OrderClient",
+        "Rejected",
+        "Unknown",
+    },
+    "rest": {"ReadPolicy", "RestClient"},
+    "signing": {
+        "HEADER_KEY",
+        "HEADER_SIGNATURE",
+        "HEADER_TIMESTAMP",
+        "WEBSOCKET_PATH",
+        "KeyType",
+        "PrivateKeyPair",
+        "Signer",
+        "Verifier",
+        "generate_private_key",
+        "signed_text",
+    },
+    "websocket": {"Gap", "SequenceTracker", "WebSocketClient", "WebSocketPolicy"},
+}
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_surface_of_each_module_is_pinned(module):
+    assert set(importlib.import_module(f"soloist_kalshi.{module}").__all__) == SURFACE[module]
+
+
+@pytest.mark.parametrize("module", soloist_kalshi.__all__)
+def test_every_public_name_exists(module):
+    imported = importlib.import_module(f"soloist_kalshi.{module}")
+    assert list(imported.__all__) == sorted(set(imported.__all__), key=imported.__all__.index)
+    for name in imported.__all__:
+        assert hasattr(imported, name), f"{module}.{name}"
+
+
+def test_the_package_lists_its_modules():
+    assert set(soloist_kalshi.__all__) == {*SURFACE, "errors", "frames", "messages"}
+
+
+def test_reading_does_not_load_the_order_path():
+    """The fence runs without aiohttp and picows, and must not be able to place an order by accident."""
+    code = (
+        "import sys, soloist_kalshi.rest, soloist_kalshi.signing, soloist_kalshi.codec;"
+        "print(sorted({'aiohttp', 'picows', 'soloist_kalshi.orders', 'soloist_kalshi.websocket'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_rest_has_no_way_to_write_an_order():
+    from soloist_kalshi import rest
+
+    source = Path(rest.__file__).read_text()
+    assert "/portfolio/events" not in source

@@ -1,0 +1,686 @@
+"""The road of a bot as pure decisions, run after run, on a made-up cluster."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from soloist_operator import kinds
+from soloist_operator.death import NodeSight, Sight
+from soloist_operator.plan import (
+    Again,
+    Apply,
+    Blocked,
+    Create,
+    Delete,
+    Done,
+    ScaleToZero,
+    SetFinalizer,
+    SwapClaim,
+)
+
+from tests.unit.soloist_operator.operator_scene import (
+    EARLIER,
+    LATER,
+    MANAGED,
+    NOW,
+    STATIC,
+    Stage,
+    live,
+    merged,
+    paper,
+    pod,
+    present,
+)
+
+
+def writes(plan) -> list[str]:
+    """What a plan writes, in order."""
+    found = []
+    for action in plan.actions:
+        match action:
+            case Apply(kind, body) | Create(kind, body):
+                found.append(f"{type(action).__name__} {kind.kind} {body['metadata']['name']}")
+            case SwapClaim(body):
+                found.append(f"Swap {body['status']['phase']} {body['status']['epoch']}")
+            case SetFinalizer(kind, _, _, there):
+                found.append(f"{'Add' if there else 'Remove'} finalizer {kind.kind}")
+            case Delete(kind, target):
+                found.append(f"Delete {kind.kind} {target['metadata']['name']}")
+            case ScaleToZero():
+                found.append("ScaleToZero")
+    return found
+
+
+def ended(made: dict) -> dict:
+    """A pod as its kubelet leaves it."""
+    dead = pod(metadata={"uid": made["metadata"]["uid"], "labels": made["metadata"]["labels"]})
+    dead["metadata"]["deletionTimestamp"] = made["metadata"].get("deletionTimestamp", LATER)
+    return dead
+
+
+def test_the_finalizer_comes_before_everything_else() -> None:
+    for spec in (paper(), live()):
+        first = Stage(spec).run()
+        assert writes(first)[0] == "Add finalizer TradingBot"
+
+
+def test_a_live_bot_takes_its_claim_before_anything_is_made() -> None:
+    stage = Stage(live())
+    assert writes(stage.run()) == ["Add finalizer TradingBot", "Swap Idle 0"]
+    second = writes(stage.run())
+    assert "Apply NetworkPolicy demo" in second
+    assert second[-1].startswith("Create Job demo-check-")
+    assert not any("StatefulSet" in w or "fence" in w for w in second)
+
+
+def test_nothing_is_fenced_before_the_configuration_is_accepted() -> None:
+    stage = Stage(live())
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 0
+    stage.end_job("-check-", "")
+    assert writes(stage.run()) == ["Swap Fencing 1"]
+    assert writes(stage.run()) == ["Create Job demo-fence-e1"]
+    assert writes(stage.run()) == ["Swap Fencing 1"], "the Job's uid is recorded"
+    assert stage.settle().outcome == Again(5.0)
+    assert stage.seen.stateful_set is None
+
+
+def test_the_engine_comes_after_the_claim_is_active() -> None:
+    stage = Stage(live())
+    stage.settle()
+    stage.end_job("-check-", "")
+    stage.settle()
+    stage.end_job("-fence-", stage.evidence())
+    assert writes(stage.run()) == ["Swap Active 1"]
+    assert writes(stage.run()) == [
+        "Apply CronJob demo-key-rotation",
+        "Apply Lease demo-0",
+        "Apply StatefulSet demo",
+    ]
+
+
+def test_a_running_bot_is_ready_and_a_second_look_writes_nothing() -> None:
+    for spec in (live(), paper(), live(account=dict(STATIC))):
+        stage = Stage(spec)
+        stage.bring_up()
+        plan = stage.run()
+        assert plan.actions == ()
+        assert plan.outcome == Done()
+        assert stage.condition("Ready") == {**stage.condition("Ready"), "status": "True", "reason": "Ready"}
+        assert plan.announcements == ()
+
+
+def test_status_shows_what_is() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    status = stage.seen.bot["status"]
+    shown = {
+        k: status[k]
+        for k in ("mode", "state", "epoch", "pod", "node", "image", "keyId", "observedGeneration")
+    }
+    assert shown == {
+        "mode": "Live", "state": "Running", "epoch": 1, "pod": "demo-0", "node": "node-1", "image": "trader:1",
+        "keyId": "key-1", "observedGeneration": 1,
+    }  # fmt: skip
+    assert status["resolved"]["image"] == "registry:5000/trader:1"
+    assert {c["observedGeneration"] for c in status["conditions"]} == {1}
+
+
+def test_a_paper_bot_has_no_claim_no_secret_and_no_fence() -> None:
+    stage = Stage(paper())
+    stage.bring_up()
+    assert stage.seen.claim is None
+    assert stage.seen.rotation is None
+    pod_spec = stage.seen.stateful_set["spec"]["template"]["spec"]
+    assert not any("secret" in volume for volume in pod_spec["volumes"])
+    assert "initContainers" not in pod_spec
+    assert stage.job("fence") is None
+
+
+# ---------------------------------------------------------------------------------------------- bad edits
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "words"),
+    [
+        ({"venue": "elsewhere"}, "UnknownVenue", "spec.venue: no venue profile 'elsewhere'; the operator's settings define: simulator"),
+        ({"risk": {"maxOrderContracts": None}}, "InvalidSpec", "spec.risk.maxOrderContracts: is missing"),
+        ({"surprise": 1}, "InvalidSpec", "spec.surprise: unknown field"),
+        ({"account": None}, "InvalidSpec", "add account, or set mode Paper"),
+        ({"account": {**MANAGED, "managementKeySecretRef": {"name": "other"}}}, "InvalidSpec", "spec.account: names another account"),
+    ],
+)  # fmt: skip
+def test_a_bad_spec_changes_only_the_status(change, reason, words) -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(merged(live(), change))
+    plan = stage.run()
+    assert plan.actions == ()
+    assert stage.condition("Ready")["reason"] == reason
+    assert words in stage.condition("Ready")["message"]
+    for kind in ("EngineReady", "Fenced", "AccountClaimed", "KeysHealthy"):
+        assert stage.condition(kind)["status"] == "True", kind
+    assert isinstance(plan.outcome, Blocked)
+
+
+def test_a_halt_arrives_even_in_a_bad_spec() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(live(state="Halted", venue="elsewhere"))
+    assert writes(stage.run()) == ["Apply Lease demo-0"]
+    assert stage.seen.lease["metadata"]["annotations"]["soloist.trade/desired-state"] == "Halted"
+
+
+def test_a_pod_of_a_bad_spec_is_guarded_all_the_same() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(live(venue="elsewhere"))
+    stage.settle()
+    stage.change(pod=ended(stage.seen.pod))
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
+
+
+def test_a_refused_configuration_leaves_what_runs_as_it_is() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    before = stage.seen.stateful_set
+    stage.edit(live(strategy={"name": "treshold"}))
+    assert [w.split()[1] for w in writes(stage.run())] == ["ConfigMap", "Job"]
+    problem = {
+        "field": "spec.strategy.name",
+        "message": "there is no strategy treshold; did you mean threshold?",
+    }
+    checks = [j for j in stage.seen.jobs if "-check-" in j["metadata"]["name"]]
+    stage.end_job(checks[-1]["metadata"]["name"], json.dumps({"problems": [problem]}), exit_code=2)
+    plan = stage.settle()
+    assert stage.condition("Ready")["reason"] == "InvalidConfiguration"
+    assert "spec.strategy.name: there is no strategy treshold" in stage.condition("Ready")["message"]
+    assert stage.condition("EngineReady")["status"] == "True"
+    assert stage.seen.stateful_set is before
+    assert isinstance(plan.outcome, Blocked)
+    stage.edit(live())
+    stage.settle()
+    assert stage.condition("Ready")["status"] == "True"
+
+
+def test_a_check_without_a_verdict_is_not_a_pass() -> None:
+    stage = Stage(paper())
+    stage.settle()
+    stage.end_job("-check-", "", exit_code=137)
+    stage.settle()
+    assert stage.condition("Ready")["reason"] == "InvalidConfiguration"
+    assert "did not finish" in stage.condition("Ready")["message"]
+
+
+# ---------------------------------------------------------------------------------------------- fencing
+
+
+def fenced_until_evidence() -> Stage:
+    stage = Stage(live())
+    stage.settle()
+    stage.end_job("-check-", "")
+    stage.settle()
+    return stage
+
+
+def test_a_failed_attempt_waits_and_the_next_is_a_new_epoch_with_a_new_nonce() -> None:
+    stage = fenced_until_evidence()
+    first = stage.seen.claim["status"]["nonce"]
+    evidence = stage.evidence("Failed", "VenueUnreachable", message="no answer from the venue")
+    stage.end_job("-fence-e1", evidence, exit_code=1)
+    stage.settle()
+    assert stage.condition("Fenced")["reason"] == "VenueUnreachable"
+    assert stage.condition("Ready")["reason"] == "VenueUnreachable"
+    assert stage.plans[-1].outcome == Again(5.0)
+    stage.now_s = 6
+    stage.settle()
+    status = stage.seen.claim["status"]
+    assert status["epoch"] == 2
+    assert status["nonces"] == [first, status["nonce"]]
+    assert stage.job("-fence-e2") is not None
+
+
+def test_pauses_between_attempts_grow_and_an_edit_ends_them() -> None:
+    stage = fenced_until_evidence()
+    pauses = []
+    for epoch in range(1, 9):
+        stage.end_job(f"-fence-e{epoch}", stage.evidence("Failed", "VenueUnreachable"), exit_code=1)
+        stage.settle()
+        outcome = stage.plans[-1].outcome
+        assert isinstance(outcome, Again)
+        pauses.append(outcome.after_s)
+        stage.now_s += outcome.after_s
+        stage.settle()
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
+    stage.end_job("-fence-e9", stage.evidence("Failed", "VenueUnreachable"), exit_code=1)
+    stage.settle()
+    stage.edit(live(state="Reducing"))
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 10
+
+
+def test_a_field_of_the_evidence_leads_the_message() -> None:
+    stage = fenced_until_evidence()
+    told = stage.evidence(
+        "Failed", "ManagementKeyMissing", field="spec.account.managementKeySecretRef", message="no Secret"
+    )
+    stage.end_job("-fence-e1", told, exit_code=1)
+    stage.settle()
+    assert stage.condition("Fenced")["message"] == "spec.account.managementKeySecretRef: no Secret"
+
+
+def test_an_attempt_without_a_key_leaves_no_nonce() -> None:
+    stage = fenced_until_evidence()
+    stage.end_job("-fence-e1", stage.evidence("Failed", "ManagementKeyInvalid"), exit_code=1)
+    stage.settle()
+    assert stage.seen.claim["status"]["nonces"] == []
+
+
+def test_a_higher_epoch_at_the_venue_is_passed() -> None:
+    stage = fenced_until_evidence()
+    stage.end_job(
+        "-fence-e1", stage.evidence("Failed", "HigherEpoch", counts={"highestEpoch": 41}), exit_code=1
+    )
+    stage.settle()
+    stage.now_s = 10
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 42
+
+
+def test_a_conflict_is_a_phase_of_its_own() -> None:
+    stage = fenced_until_evidence()
+    stage.end_job("-fence-e1", stage.evidence("Failed", "Conflict"), exit_code=1)
+    stage.settle()
+    assert stage.seen.claim["status"]["phase"] == "Conflict"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"nonce": "othernonce001"},
+        {"epoch": 7},
+        {"claim": "claim-000000000000"},
+        {"outcome": "Released"},
+        {"keyId": None},
+    ],
+)
+def test_evidence_that_does_not_fit_arms_nobody(forged) -> None:
+    stage = fenced_until_evidence()
+    document = {k: v for k, v in (json.loads(stage.evidence()) | forged).items() if v is not None}
+    stage.end_job("-fence-e1", json.dumps(document))
+    stage.settle()
+    assert stage.seen.claim["status"]["phase"] != "Active"
+    assert stage.seen.stateful_set is None
+
+
+def test_evidence_of_a_pod_that_the_job_does_not_control_is_not_seen() -> None:
+    stage = fenced_until_evidence()
+    stage.end_job("-fence-e1", stage.evidence())
+    stranger = merged(
+        stage.seen.pods[-1], {"metadata": {"ownerReferences": [{"controller": True, "uid": "other"}]}}
+    )
+    stage.change(pods=(*stage.seen.pods[:-1], stranger))
+    stage.settle()
+    assert stage.seen.claim["status"]["phase"] == "Fencing"
+
+
+def test_after_a_restart_of_the_operator_the_next_step_is_a_new_epoch() -> None:
+    """Evidence counts only for the process that opened the attempt."""
+    stage = fenced_until_evidence()
+    stage.end_job("-fence-e1", stage.evidence())
+    stage.memory = type(stage.memory)()
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 2
+    assert stage.seen.stateful_set is None
+
+
+def test_a_job_of_an_earlier_life_is_removed_first() -> None:
+    stage = Stage(live())
+    stage.settle()
+    stage.end_job("-check-", "")
+    stage.run()
+    old = {
+        "metadata": {
+            "name": "demo-fence-e1",
+            "uid": "old",
+            "annotations": {"soloist.trade/nonce": "oldnonce00001"},
+        }
+    }
+    stage.change(jobs=(*stage.seen.jobs, old))
+    assert writes(stage.run()) == ["Delete Job demo-fence-e1"]
+    assert writes(stage.run()) == ["Create Job demo-fence-e1"]
+
+
+def test_a_deleted_job_ends_its_attempt() -> None:
+    stage = fenced_until_evidence()
+    stage.change(jobs=tuple(j for j in stage.seen.jobs if "fence" not in j["metadata"]["name"]))
+    stage.settle()
+    assert stage.condition("Fenced")["reason"] == "NoEvidence"
+
+
+def test_a_stopped_bot_is_not_fenced_until_it_starts() -> None:
+    stage = Stage(live(state="Stopped"))
+    stage.settle()
+    stage.end_job("-check-", "")
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 0
+    assert stage.condition("Ready")["reason"] == "Stopped"
+    stage.edit(live())
+    stage.settle()
+    assert stage.job("-fence-e1") is not None
+
+
+# ---------------------------------------------------------------------------------------------- the claim
+
+
+def test_an_account_held_by_another_bot_is_left_alone() -> None:
+    stage = Stage(live())
+    stage.run()
+    claim = merged(stage.seen.claim, {"spec": {"holder": {"namespace": "x", "name": "rival", "uid": "u2"}}})
+    stage.change(claim=claim)
+    plan = stage.run()
+    assert plan.actions == ()
+    assert stage.condition("AccountClaimed")["reason"] == "AccountConflict"
+    assert "x/rival" in stage.condition("Ready")["message"]
+
+
+def test_a_bot_of_the_same_name_is_not_the_same_bot() -> None:
+    stage = Stage(live())
+    stage.run()
+    claim = merged(
+        stage.seen.claim, {"spec": {"holder": {"namespace": "bots", "name": "demo", "uid": "earlier"}}}
+    )
+    stage.change(claim=claim)
+    stage.run()
+    assert "earlier TradingBot of the same name" in stage.condition("AccountClaimed")["message"]
+
+
+@pytest.mark.parametrize(("phase", "account", "taken"), [("Idle", MANAGED, True), ("Idle", STATIC, True), ("Orphaned", MANAGED, True), ("Orphaned", STATIC, False)])  # fmt: skip
+def test_a_claim_without_holder(phase, account, taken) -> None:
+    stage = Stage(live(account=dict(account)))
+    stage.run()
+    free = merged(stage.seen.claim, {"spec": {"holder": None}, "status": {"phase": phase, "epoch": 4}})
+    stage.change(claim=free)
+    stage.run()
+    assert bool(stage.seen.claim["spec"].get("holder")) is taken
+    if taken:
+        stage.settle()
+        stage.end_job("-check-", "")
+        stage.settle()
+        assert stage.seen.claim["status"]["epoch"] == 5
+
+
+def test_a_static_key_opens_its_epoch_by_itself() -> None:
+    stage = Stage(live(account=dict(STATIC)))
+    stage.bring_up()
+    assert stage.seen.claim["status"] == {
+        **stage.seen.claim["status"],
+        "phase": "Active",
+        "epoch": 1,
+        "secretName": "mine",
+    }
+    assert stage.condition("Fenced")["reason"] == "Static"
+
+
+def test_a_rotated_key_is_followed_only_from_the_admitted_engine() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.beat(key_id="key-2", pod_uid="a zombie")
+    assert stage.run().actions == ()
+    stage.beat(key_id="key-2", epoch=7)
+    assert stage.run().actions == ()
+    stage.beat(key_id="key-2")
+    assert writes(stage.run()) == ["Swap Active 1"]
+    assert stage.seen.claim["status"]["keyId"] == "key-2"
+
+
+# ---------------------------------------------------------------------------------------------- the pod
+
+
+def rolled_out() -> Stage:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(live(podAnnotations={"note": "1"}))
+    stage.settle()
+    stage.see_stateful_set()
+    return stage
+
+
+def test_a_changed_template_deletes_the_pod_and_waits_for_its_death() -> None:
+    stage = rolled_out()
+    uid = stage.seen.pod["metadata"]["uid"]
+    assert writes(stage.run()) == ["Delete Pod demo-0"]
+    assert stage.run().actions == ()
+    assert stage.condition("Fenced")["reason"] == "OldInstanceStopping"
+    stage.change(pod=ended(stage.seen.pod))
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert stage.seen.pod is None
+    stage.make_pod()
+    stage.settle()
+    assert stage.seen.pod["metadata"]["uid"] != uid
+    assert stage.seen.claim["status"]["epoch"] == 1
+
+
+def test_a_template_that_its_controller_has_not_seen_replaces_nothing() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(live(podAnnotations={"note": "1"}))
+    stage.settle()
+    stage.seen.stateful_set["metadata"]["generation"] = "newer"
+    assert stage.run().actions == ()
+
+
+def test_an_unproven_death_keeps_the_name_and_says_what_is_missing() -> None:
+    stage = rolled_out()
+    stage.run()
+    stage.change(
+        pod=merged(ended(stage.seen.pod), {"metadata": {"deletionTimestamp": EARLIER}}),
+        node=NodeSight(Sight.ABSENT),
+    )
+    plan = stage.run()
+    assert plan.actions == ()
+    assert plan.outcome == Again(5.0)
+    found = stage.condition("Fenced")
+    assert (found["status"], found["reason"]) == ("False", "OldInstanceUnproven")
+    assert "the node's object is gone" in found["message"]
+
+
+def test_a_pod_that_ended_by_itself_is_deleted_to_be_judged() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.change(pod=merged(stage.seen.pod, {"status": {"phase": "Failed"}}))
+    assert writes(stage.run()) == ["Delete Pod demo-0"]
+
+
+def test_a_missing_fence_is_put_back_on_a_living_pod() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.change(pod=merged(stage.seen.pod, {"metadata": {"finalizers": None}}))
+    assert writes(stage.run()) == ["Add finalizer Pod"]
+
+
+def test_the_lease_admits_the_live_pod() -> None:
+    stage = rolled_out()
+    stage.run()
+    stage.change(pod=ended(stage.seen.pod))
+    stage.settle()
+    assert stage.seen.lease["metadata"]["annotations"]["soloist.trade/admitted-pod-uid"] == ""
+    stage.make_pod()
+    stage.settle()
+    annotations = stage.seen.lease["metadata"]["annotations"]
+    assert annotations["soloist.trade/admitted-pod-uid"] == stage.seen.pod["metadata"]["uid"]
+
+
+def test_what_nobody_uses_is_removed_once_the_bot_is_settled() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    stage.edit(live(risk={**live()["risk"], "maxOpenOrders": 7}))
+    stage.settle()
+    checks = [j["metadata"]["name"] for j in stage.seen.jobs if "-check-" in j["metadata"]["name"]]
+    stage.end_job(checks[-1], "")
+    stage.settle()
+    assert len(stage.seen.config_maps) == 2, "the old pod still mounts the old configuration"
+    stage.see_stateful_set()
+    stage.run()
+    stage.change(pod=ended(stage.seen.pod))
+    stage.settle()
+    stage.make_pod()
+    stage.beat()
+    stage.settle()
+    assert len(stage.seen.config_maps) == 2, "the fence's Job still refers to the one it mounted"
+    assert [j["metadata"]["name"] for j in stage.seen.jobs] == ["demo-fence-e1", checks[-1]]
+
+
+# ---------------------------------------------------------------------------------------------- the end
+
+
+def leaving(stage: Stage, **metadata) -> None:
+    stage.change(bot=merged(stage.seen.bot, {"metadata": {"deletionTimestamp": NOW, **metadata}}))
+
+
+def stopped(stage: Stage) -> None:
+    """The engine ends in order."""
+    stage.run()
+    stage.see_stateful_set()
+    stage.change(pod=ended(stage.seen.pod))
+    stage.run()
+    stage.seen.stateful_set["status"]["replicas"] = 0
+
+
+def test_a_live_bot_leaves_in_order() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    assert writes(stage.run()) == ["Delete CronJob demo-key-rotation", "ScaleToZero"]
+    stage.see_stateful_set()
+    assert stage.run().actions == (), "the engine is still stopping"
+    stage.change(pod=ended(stage.seen.pod))
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    stage.seen.stateful_set["status"]["replicas"] = 0
+    assert writes(stage.run())[-1] == "Swap Fencing 2"
+    assert writes(stage.run()) == ["Create Job demo-release-e2"]
+    stage.run()
+    stage.end_job("-release-e2", stage.evidence("Released"))
+    assert writes(stage.run()) == ["Swap Idle 2"]
+    assert "holder" not in stage.seen.claim["spec"]
+    last = stage.run()
+    assert writes(last) == ["Remove finalizer TradingBot"]
+    assert last.status is None
+
+
+def test_a_bot_does_not_leave_while_its_engine_may_live() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    stage.run()
+    stage.see_stateful_set()
+    stage.change(pod=ended(stage.seen.pod), node=NodeSight(Sight.UNSEEN, why="403"))
+    for _ in range(3):
+        assert stage.run().actions == ()
+    assert "could not look at the node: 403" in stage.condition("Fenced")["message"]
+
+
+def test_a_bot_does_not_leave_before_its_controller_saw_the_stop() -> None:
+    stage = Stage(paper())
+    stage.bring_up()
+    leaving(stage)
+    stage.run()
+    stage.change(pod=None)
+    stage.seen.stateful_set["metadata"]["generation"] = "newer"
+    assert stage.run().actions == (), "the controller may be about to make a pod"
+
+
+def test_a_failed_release_is_tried_again_in_a_new_epoch() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    stopped(stage)
+    stage.settle()
+    stage.end_job(
+        "-release-e2", stage.evidence("Failed", "VenueUnreachable", message="no answer"), exit_code=1
+    )
+    stage.settle()
+    assert stage.condition("Fenced")["message"] == "no answer"
+    stage.now_s = 10
+    stage.settle()
+    assert stage.job("-release-e3") is not None
+
+
+def test_a_static_bot_leaves_without_a_release() -> None:
+    stage = Stage(live(account=dict(STATIC)))
+    stage.bring_up()
+    leaving(stage)
+    stopped(stage)
+    assert writes(stage.run()) == ["Swap Idle 1"]
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+
+
+def test_a_bot_that_never_had_a_key_leaves_without_a_release() -> None:
+    stage = fenced_until_evidence()
+    stage.end_job("-fence-e1", stage.evidence("Failed", "ManagementKeyMissing"), exit_code=1)
+    stage.settle()
+    leaving(stage)
+    assert writes(stage.run()) == ["Swap Idle 1"]
+
+
+def test_a_takeover_under_way_is_heard_out_before_the_release() -> None:
+    stage = fenced_until_evidence()
+    leaving(stage)
+    assert stage.run().actions == ()
+    stage.end_job("-fence-e1", stage.evidence())
+    assert writes(stage.run())[-1] == "Swap Fencing 2"
+
+
+def test_an_abandoned_bot_leaves_its_claim_orphaned_with_epoch_and_key() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage, annotations={"soloist.trade/abandon": "the machine burnt down"})
+    stage.change(node=NodeSight(Sight.ABSENT))
+    stage.run()
+    stage.see_stateful_set()
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    stage.change(pod=None)
+    stage.seen.stateful_set["status"]["replicas"] = 0
+    assert writes(stage.run()) == ["Swap Orphaned 1"]
+    assert stage.seen.claim["status"]["keyId"] == "key-1"
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+
+
+def test_an_empty_reason_abandons_nothing() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage, annotations={"soloist.trade/abandon": " "})
+    stage.run()
+    stage.see_stateful_set()
+    assert stage.run().actions == ()
+
+
+def test_a_bot_whose_spec_no_longer_parses_says_how_to_leave() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    stopped(stage)
+    stage.edit(live(venue="elsewhere"))
+    plan = stage.run()
+    assert plan.outcome == Blocked("CannotRevoke", 30.0)
+    assert "soloist.trade/abandon" in stage.condition("Fenced")["message"]
+
+
+def test_a_pod_without_its_statefulset_is_ended_too() -> None:
+    stage = Stage(paper())
+    stage.bring_up()
+    leaving(stage)
+    stage.change(stateful_set=None)
+    assert writes(stage.run()) == ["Delete Pod demo-0"]
+    stage.change(pod=ended(stage.seen.pod), node=present())
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+
+
+def test_a_bot_that_never_came_up_leaves_at_once() -> None:
+    stage = Stage(paper())
+    stage.run()
+    leaving(stage)
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+    assert kinds.BOT_FINALIZER not in stage.seen.bot["metadata"]["finalizers"]

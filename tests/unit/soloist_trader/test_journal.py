@@ -1,0 +1,168 @@
+import errno
+import os
+
+import pytest
+from click.testing import CliRunner
+from soloist_trader.cli import main
+from soloist_trader.core.ledger import Ledger
+from soloist_trader.core.records import RECORD_TYPES, CursorMoved, Intended, Latched, Started
+from soloist_trader.errors import JournalDamagedError, JournalFailedError, StateError
+from soloist_trader.journal.codec import CodecError, decode_batch, encode_batch
+from soloist_trader.journal.frames import SEGMENT_HEADER_LENGTH, frame, segment_header
+from soloist_trader.journal.reader import Tail, read_journal, segment_path
+from soloist_trader.journal.writer import Journal
+
+ONE, TWO = CursorMoved(1, 2), Latched(3, "test", "HALTED", "because")
+
+
+def opened(directory, **options):
+    journal = Journal(directory, **options)
+    records = []
+    tail = journal.open(records.append)
+    return journal, records, tail
+
+
+def test_record_numbers_never_change():
+    names = [kind.__name__ for kind in RECORD_TYPES]
+    assert names == [
+        "Started", "Intended", "Doubted", "Tombstoned", "Released", "Observed", "Found", "Booked", "Excluded",
+        "PositionAdopted", "Latched", "CursorMoved", "DayBegan", "Stopped", "Contradicted",
+    ]  # fmt: skip
+
+
+def test_a_payload_of_another_format_is_an_error_and_not_a_guess():
+    assert decode_batch(encode_batch([ONE, TWO])) == [ONE, TWO]
+    for payload in (b"\x91\x91\x63", b"\x91\x92\x00\x01", b"\xc1", b"\x91\x90"):
+        with pytest.raises(CodecError):
+            decode_batch(payload)
+
+
+def test_nothing_is_durable_before_the_commit(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    journal.append(ONE)
+    journal.commit()
+    journal.append(TWO)
+    journal.close()
+    _, records, _ = opened(tmp_path)
+    assert records == [ONE]
+
+
+def test_a_second_engine_is_refused(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(StateError, match="in use by another engine"):
+        opened(tmp_path)
+
+
+def test_a_directory_that_cannot_be_used_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="needs a directory it may write to"):
+        opened(tmp_path / "file")
+
+
+def test_a_failed_sync_is_final_and_never_tried_again(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    calls = []
+
+    def failing(_file):
+        calls.append(1)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    journal._sync = failing
+    journal.append(ONE)
+    with pytest.raises(JournalFailedError, match="not tried again"):
+        journal.commit()
+    journal._sync = os.fdatasync
+    journal.append(TWO)
+    with pytest.raises(JournalFailedError):
+        journal.commit()
+    assert len(calls) == 1
+
+
+def test_a_missing_segment_is_refused_with_file_and_offset(tmp_path):
+    journal, _, _ = opened(tmp_path, segment_bytes=1)
+    for record in (ONE, TWO, ONE):
+        journal.append(record)
+        journal.commit()
+    journal.close()
+    segment_path(tmp_path, 2).unlink()
+    with pytest.raises(
+        JournalDamagedError, match=r"0000000003\.log is damaged at byte 0: segment 2 is missing"
+    ):
+        opened(tmp_path)
+
+
+def test_a_segment_torn_while_it_was_begun_is_begun_again(tmp_path):
+    journal, _, _ = opened(tmp_path, segment_bytes=1)
+    journal.append(ONE)
+    journal.commit()
+    journal.close()
+    path = segment_path(tmp_path, 2)
+    path.write_bytes(path.read_bytes()[: SEGMENT_HEADER_LENGTH - 3])
+    journal, records, tail = opened(tmp_path, segment_bytes=1)
+    assert (records, "torn" in tail.damage) == ([ONE], True)
+    journal.append(TWO)
+    journal.commit()
+    journal.close()
+    assert opened(tmp_path)[1] == [ONE, TWO]
+
+
+def test_an_unknown_format_version_names_what_to_do(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    journal.append(ONE)
+    journal.commit()
+    journal.close()
+    path = segment_path(tmp_path, 1)
+    content = bytearray(path.read_bytes())
+    content[8] = 9
+    from soloist_trader.journal.frames import crc32c
+
+    content[24:28] = crc32c(bytes(content[:24])).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    with pytest.raises(JournalDamagedError, match=r"format version 9.*Run the engine version that wrote it"):
+        opened(tmp_path)
+
+
+def test_verify_and_show(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    records = [
+        Started(1, "unit00", 0, 1, 7, "Live"),
+        Intended(2, "s1", 1, "t", "M", 1, "entry", 4_000, 100, "good_till_canceled", 0, reduce_only=False),
+    ]
+    ledger = Ledger()
+    for record in records:
+        journal.append(record)
+        journal.commit()
+        ledger.apply(record)
+    result = CliRunner().invoke(main, ["journal", "verify", "--state-dir", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "batches 2  records 2" in result.output
+    assert ledger.state_hash() in result.output
+    shown = (
+        CliRunner()
+        .invoke(main, ["journal", "show", "--state-dir", str(tmp_path), "--kind", "Intended"])
+        .output
+    )
+    assert shown.count("\n") == 1
+    assert "client_order_id='s1'" in shown
+    path = segment_path(tmp_path, 1)
+    content = bytearray(path.read_bytes())
+    content[SEGMENT_HEADER_LENGTH + 40] ^= 1
+    path.write_bytes(bytes(content))
+    broken = CliRunner().invoke(main, ["journal", "verify", "--state-dir", str(tmp_path)])
+    assert broken.exit_code == 1
+    assert "an intact later batch begins at byte" in broken.output
+    assert list(read_journal(tmp_path.parent / "none", Tail())) == []
+
+
+def test_reading_back_grows_with_the_journal_and_not_with_its_square(tmp_path):
+    """Hours of trading are tens of thousands of batches; a quadratic reader took longer than the start-up budget for them."""
+    payload, content, crc = encode_batch([ONE]), bytearray(segment_header(1, 0)), 0
+    for sequence in range(1, 40_001):
+        framed, crc = frame(1, sequence, crc, payload)
+        content += framed
+    segment_path(tmp_path, 1).write_bytes(content)
+    tail = Tail()
+    # The quadratic reader copied 40 GB here, far beyond the time limit of a unit test.
+    assert sum(len(records) for _, _, records in read_journal(tmp_path, tail)) == 40_000
+    assert tail.intact == content
+    assert tail.damage == ""

@@ -1,0 +1,5 @@
+"""`soloist-trader`: the command line of the engine."""
+
+from soloist_trader.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,98 @@
+"""`soloist-trader run`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+CLUSTER_KEYS = Path("/var/run/soloist/keys")
+CLUSTER_STATE = Path("/var/lib/soloist")
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="Configuration file.")
+@click.option(
+    "--keys", type=click.Path(path_type=Path), help=f"Key directory. Default: {CLUSTER_KEYS}. Live only."
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help=f"Directory of the journal. Default: {CLUSTER_STATE} in a cluster, else ~/.local/state/soloist/<bot>.",
+)
+@click.option(
+    "--admin",
+    default="",
+    help="HOST:PORT of /startup /health /ready /metrics /status. Default: every address in a cluster, else "
+    "127.0.0.1; port 8080.",
+)
+@click.option(
+    "--lease", help="NAMESPACE/NAME of the Lease to renew. Default in a cluster: POD_NAMESPACE/POD_NAME."
+)
+def run(path: Path, keys: Path | None, state_dir: Path | None, admin: str, lease: str | None) -> None:
+    """Run one engine until SIGTERM.
+
+    It recovers from its journal, agrees with the venue, trades, and at the end cancels its own orders and proves that
+    none rests. Exit codes: 0 stopped and proven, 2 the configuration, keys or state cannot be used, 3 the engine may
+    not trade (key revoked, other epoch), 4 stopped without the proof, 1 an error of the engine.
+    """
+    import uvloop  # noqa: PLC0415 `--help` does not need the engine
+
+    from soloist_trader import config  # noqa: PLC0415 as above
+    from soloist_trader.errors import ConfigurationError, FatalError, KeysError, StateError  # noqa: PLC0415 as above
+    from soloist_trader.shell import logs  # noqa: PLC0415 as above
+    from soloist_trader.shell.lease import LeaseAddress  # noqa: PLC0415 as above
+    from soloist_trader.shell.service import (  # noqa: PLC0415 as above
+        EXIT_CONFIGURATION,
+        EXIT_FATAL,
+        Options,
+        Service,
+    )
+    from soloist_trader.shell.termination import write_termination  # noqa: PLC0415 as above
+
+    logs.configure()
+    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "POD_NAME" in os.environ
+    if lease is None and in_cluster:
+        lease = f"{os.environ.get('POD_NAMESPACE', '')}/{os.environ['POD_NAME']}"
+
+    async def live() -> int:
+        configuration = config.load(path)
+        options = Options(
+            configuration,
+            keys or CLUSTER_KEYS,
+            state_dir or (CLUSTER_STATE if in_cluster else _home_state(configuration.bot.name)),
+            admin or ("0.0.0.0:8080" if in_cluster else "127.0.0.1:8080"),
+            LeaseAddress.in_cluster(lease) if lease else None,
+            os.environ.get("POD_UID", ""),
+        )
+        return await Service(options).run()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(live())
+    except ConfigurationError as error:
+        write_termination("ConfigurationInvalid", str(error), error.problems)
+        logs.log("ConfigurationInvalid", str(error), level=logging.ERROR, problems=error.problems)
+        code = EXIT_CONFIGURATION
+    except KeysError as error:
+        write_termination("KeysUnusable", str(error), [("spec.account", str(error))])
+        logs.log("KeysUnusable", str(error), level=logging.ERROR)
+        code = EXIT_CONFIGURATION
+    except StateError as error:
+        write_termination("StateUnusable", str(error))
+        logs.log("StateUnusable", str(error), level=logging.ERROR)
+        code = EXIT_CONFIGURATION
+    except FatalError as error:
+        write_termination(error.reason, str(error))
+        logs.log("Fatal", str(error), level=logging.ERROR, reason=error.reason)
+        code = EXIT_FATAL
+    sys.exit(code)
+
+
+def _home_state(bot: str) -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "soloist" / bot

@@ -1,0 +1,251 @@
+"""The engine's configuration, `docs/interfaces.md` "Engine configuration": schema, reading, and every problem at once.
+
+A problem names the field as its author wrote it in the TradingBot (`spec.risk.maxOrderContracts`), because that is what
+a person can change; the rendered file is a derived thing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from soloist_kalshi.numbers import count_from_text, count_to_text, money_from_dollars, money_to_dollars
+
+from soloist_trader import strategies
+from soloist_trader.core.risk import Limits
+from soloist_trader.errors import ConfigurationError
+from soloist_trader.strategies.base import StrategyPlugin
+
+
+def _text(value: object, example: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'write it as a quoted decimal, such as "{example}"')  # noqa: TRY004 pydantic wants it
+    return value
+
+
+def _positive(value: int, example: str) -> int:
+    if value <= 0:
+        raise ValueError(f'must be above zero, such as "{example}"')
+    return value
+
+
+Count = Annotated[
+    int,
+    PlainValidator(lambda value: _positive(count_from_text(_text(value, "100.00")), "100.00")),
+    PlainSerializer(count_to_text),
+]
+"""Contracts as a decimal text, kept in 1/100 contract."""
+
+Money = Annotated[
+    int,
+    PlainValidator(lambda value: _positive(money_from_dollars(_text(value, "200.00")), "200.00")),
+    PlainSerializer(money_to_dollars),
+]
+"""Dollars as a decimal text, kept in 1/1 000 000 dollar."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BotBlock(_Block):
+    """Who the bot is in the cluster."""
+
+    namespace: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+
+
+class VenueBlock(_Block):
+    """Where the venue is. `ca_file` replaces the system's roots."""
+
+    name: str
+    rest_url: str = Field(pattern=r"^https?://")
+    websocket_url: str = Field(pattern=r"^wss?://")
+    ca_file: Path | None = None
+
+
+class AccountBlock(_Block):
+    """The account of a Live bot, and the epoch in which this engine may trade it."""
+
+    subaccount: int = Field(0, ge=0, le=63)
+    claim_hash: str = Field(pattern=r"^[0-9a-z]{6}$")
+    epoch: int = Field(ge=1)
+
+
+class MarketsBlock(_Block):
+    """What to trade: tickers, and series whose open markets are looked up at start."""
+
+    tickers: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.tickers and not self.series:
+            raise ValueError("name at least one ticker or series: there is nothing to trade")
+        return self
+
+
+class StrategyBlock(_Block):
+    """Which strategy, with which parameters; its own schema judges them."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class RiskBlock(_Block):
+    """The limits of the risk table. Generous defaults would be a trap: every one is given."""
+
+    max_order_contracts: Count
+    max_position_contracts: Count
+    max_exposure_dollars: Money
+    max_open_orders: int = Field(ge=1)
+    daily_loss_dollars: Money
+
+    def limits(self) -> Limits:
+        """As the core wants them."""
+        return Limits(
+            self.max_order_contracts,
+            self.max_position_contracts,
+            self.max_exposure_dollars,
+            self.max_open_orders,
+            self.daily_loss_dollars,
+        )
+
+
+class TradingBlock(_Block):
+    """How trading ends."""
+
+    cancel_on_stop: bool = True
+
+
+class Configuration(_Block):
+    """The whole file."""
+
+    version: Literal[1]
+    bot: BotBlock
+    mode: Literal["Paper", "Shadow", "Live"]
+    venue: VenueBlock
+    account: AccountBlock | None = None
+    markets: MarketsBlock
+    strategy: StrategyBlock
+    risk: RiskBlock
+    trading: TradingBlock = TradingBlock()
+
+    @model_validator(mode="after")
+    def _account_when_live(self) -> Self:
+        if self.mode == "Live" and self.account is None:
+            raise ValueError(
+                "mode Live needs an account; set spec.account, or mode Paper to trade without one"
+            )
+        if self.mode != "Live" and self.account is not None:
+            raise ValueError(f"mode {self.mode} uses no account; remove spec.account, or set mode Live")
+        return self
+
+    def make_strategy(self) -> StrategyPlugin[Any]:
+        """The strategy; `load` has already checked that it can be made."""
+        return strategies.load(self.strategy.name).from_mapping(self.strategy.parameters)
+
+
+def load(path: Path) -> Configuration:
+    """Read and check a configuration file. Raises ConfigurationError with every problem."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError([("config.yaml", f"cannot be read: {error}")]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        shown = " ".join(str(error).split())
+        raise ConfigurationError([("config.yaml", f"{path} is not YAML: {shown}")]) from error
+    if not isinstance(document, dict):
+        raise ConfigurationError([("config.yaml", f"{path} must be a mapping that begins with `version: 1`")])
+    problems: list[tuple[str, str]] = []
+    configuration = None
+    try:
+        configuration = Configuration.model_validate(document)
+    except ValidationError as error:
+        problems += [(_field(problem["loc"]), _message(problem)) for problem in error.errors()]
+    problems += _strategy_problems(document.get("strategy"))
+    problems += _file_problems(configuration)
+    if problems or configuration is None:
+        raise ConfigurationError(problems)
+    return configuration
+
+
+def _strategy_problems(block: object) -> list[tuple[str, str]]:
+    """What the strategy itself says about its name and parameters; checked even if other blocks are wrong."""
+    if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+        return []
+    try:
+        plugin = strategies.load(block["name"])
+    except KeyError as error:
+        return [("spec.strategy.name", str(error.args[0]))]
+    parameters = block.get("parameters", {})
+    if not isinstance(parameters, dict):
+        return []  # the schema of the file says so already
+    try:
+        plugin.from_mapping(parameters)
+    except ValidationError as error:
+        known = ", ".join(plugin.parameters_model.model_fields)
+        return [
+            (
+                ".".join(["spec.strategy.parameters", *map(str, problem["loc"])]),
+                f"unknown parameter; {block['name']} has {known}"
+                if problem["type"] == "extra_forbidden"
+                else _message(problem),
+            )
+            for problem in error.errors()
+        ]
+    return []
+
+
+def _file_problems(configuration: Configuration | None) -> list[tuple[str, str]]:
+    if configuration is None or configuration.venue.ca_file is None:
+        return []
+    try:
+        configuration.venue.ca_file.read_bytes()
+    except OSError as error:
+        return [("spec.venue", f"the CA file of venue {configuration.venue.name!r} cannot be read: {error}")]
+    return []
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown field; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return "is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    return f"{message} (given: {given!r})" if isinstance(given, str | int | float) else message
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """Path of the field in the TradingBot. `bot` is its metadata; names there are written in camelCase."""
+    if not location:
+        return "spec.account"
+    parts = [_camel(part) if isinstance(part, str) else str(part) for part in location]
+    if parts[0] == "version":
+        return "version"
+    if parts[0] == "bot":
+        return ".".join(["metadata", *parts[1:]])
+    if parts[0] == "venue":
+        return "spec.venue"
+    return ".".join(["spec", *parts])
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+
+
+def echo(configuration: Configuration) -> dict[str, Any]:
+    """The configuration as a mapping for the log; it never holds secrets."""
+    return configuration.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,204 @@
+"""Durable facts. The journal holds nothing else; `ledger.apply` rebuilds the durable state from them alone.
+
+A record states what was decided or seen, never what to compute: replay runs no strategy. Fields are appended at the
+end only and never change meaning; the journal's format version changes with anything else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Slot(NamedTuple):
+    """The place of one order. A slot holds at most one unsettled order."""
+
+    strategy: str
+    market: str
+    side: int
+    level: str
+
+
+class Started(NamedTuple):
+    """A process began to write. `incarnation` is random, so that it cannot repeat after a lost journal."""
+
+    time_ms: int
+    claim_hash: str
+    subaccount: int
+    epoch: int
+    incarnation: int
+    mode: str
+
+
+class Intended(NamedTuple):
+    """An order that may be sent from here on. Durable before its bytes leave."""
+
+    time_ms: int
+    client_order_id: str
+    sequence: int
+    strategy: str
+    market: str
+    side: int
+    level: str
+    price: int
+    size: int
+    time_in_force: str
+    expiration_s: int
+    reduce_only: bool
+
+
+class Doubted(NamedTuple):
+    """The outcome of sending is not known: the order may or may not have arrived, or may still arrive."""
+
+    time_ms: int
+    client_order_id: str
+    reason: str
+
+
+class Tombstoned(NamedTuple):
+    """The same id is about to be sent as an order that cannot fill (tombstone rule)."""
+
+    time_ms: int
+    client_order_id: str
+
+
+class Released(NamedTuple):
+    """Proof that the order never was on the book: not sent, refused by the venue, or its id burnt."""
+
+    time_ms: int
+    client_order_id: str
+    code: str
+    message: str
+
+
+class Observed(NamedTuple):
+    """Evidence of an order from the venue, by any road, in any order, any number of times."""
+
+    time_ms: int
+    client_order_id: str
+    order_id: str
+    filled: int
+    closed: bool
+    source: str
+
+
+class Contradicted(NamedTuple):
+    """The venue shows an order of this id whose fields cannot match what was intended."""
+
+    time_ms: int
+    client_order_id: str
+    contradiction: str
+
+
+class Found(NamedTuple):
+    """An own order at the venue that this journal never intended (journal lost, or an earlier incarnation)."""
+
+    time_ms: int
+    client_order_id: str
+    order_id: str
+    market: str
+    side: int
+    price: int
+    size: int
+
+
+class Booked(NamedTuple):
+    """One fill, by its id. `fill_time_ms` is the venue's."""
+
+    time_ms: int
+    fill_id: str
+    client_order_id: str
+    order_id: str
+    market: str
+    side: int
+    price: int
+    size: int
+    fee: int
+    is_taker: bool
+    fill_time_ms: int
+
+
+class Excluded(NamedTuple):
+    """A fill that an adopted position already contains."""
+
+    time_ms: int
+    fill_id: str
+    fill_time_ms: int
+
+
+class PositionAdopted(NamedTuple):
+    """A position that the venue held before this journal began: signed count, and cost as money."""
+
+    time_ms: int
+    market: str
+    size: int
+    cost: int
+
+
+class Latched(NamedTuple):
+    """`actor` holds the engine in `state`; ACTIVE means that this actor lets go."""
+
+    time_ms: int
+    actor: str
+    state: str
+    reason: str
+
+
+class CursorMoved(NamedTuple):
+    """Fills and orders up to here (the venue's as-of time, read before a fetch) are in the ledger."""
+
+    time_ms: int
+    cursor_ms: int
+
+
+class DayBegan(NamedTuple):
+    """A trading day began; the daily loss counts from `profit`, the money made until then."""
+
+    time_ms: int
+    day: int
+    profit: int
+
+
+class Stopped(NamedTuple):
+    """The exit record of an orderly stop. `proven` is true if a listing showed nothing resting."""
+
+    time_ms: int
+    proven: bool
+    message: str
+
+
+Record = (
+    Started
+    | Intended
+    | Doubted
+    | Tombstoned
+    | Released
+    | Observed
+    | Found
+    | Booked
+    | Excluded
+    | PositionAdopted
+    | Latched
+    | CursorMoved
+    | DayBegan
+    | Stopped
+    | Contradicted
+)
+
+RECORD_TYPES: Final[tuple[type[Record], ...]] = (
+    Started,
+    Intended,
+    Doubted,
+    Tombstoned,
+    Released,
+    Observed,
+    Found,
+    Booked,
+    Excluded,
+    PositionAdopted,
+    Latched,
+    CursorMoved,
+    DayBegan,
+    Stopped,
+    Contradicted,
+)
+"""Position in this tuple is the record's number in the journal: append only."""

@@ -1,0 +1,1 @@
+"""The asynchronous edge: sockets, clocks, files and threads around the pure core."""

@@ -1,0 +1,233 @@
+"""The immutable snapshot that `/status`, `/metrics` and the Lease are made of; built by the loop every 100 ms."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
+
+from soloist_trader.config import Configuration
+from soloist_trader.core.desk import Identity
+from soloist_trader.core.orders import Order
+from soloist_trader.core.records import Booked
+from soloist_trader.core.units import SIDE_NAMES
+from soloist_trader.shell.clock import ms_to_text, now_ms
+from soloist_trader.shell.recovery import Reconciler
+from soloist_trader.shell.runtime import Runtime
+
+SHOWN_ORDERS: Final = 50
+
+
+class Publisher:
+    """Builds snapshots of one engine."""
+
+    def __init__(
+        self, configuration: Configuration, identity: Identity, runtime: Runtime, reconciler: Reconciler
+    ) -> None:
+        self._configuration = configuration
+        self._identity = identity
+        self._runtime = runtime
+        self._reconciler = reconciler
+        self._started_ms = now_ms()
+        self._risk = configuration.risk.model_dump(mode="json")
+        self.recovery = "CleanStart"
+        self.stopping = False
+        self.lease_age_ms: int | None = None
+
+    def ready(self) -> bool:
+        """Reconciled with the venue, and data fresh."""
+        engine = self._runtime.engine
+        live = any(market.live for market in engine.markets.values())
+        connected = bool(self._runtime.edge.status().get("connected"))
+        return engine.ready and not self.stopping and live and connected
+
+    def reason(self) -> tuple[str, str]:
+        """A CamelCase word and a sentence: why the engine is as it is."""
+        engine = self._runtime.engine
+        if self.stopping:
+            return "Stopping", engine.stopping or "stopping"
+        if not engine.ready:
+            return self._reconciler.phase, self._reconciler.last_error or "not reconciled with the venue yet"
+        latches = engine.ledger.latches
+        if latches:
+            actor, (state, reason) = max(latches.items(), key=lambda item: item[1][0])
+            return state.capitalize(), f"{actor}: {reason}"
+        if not self.ready():
+            unknown = self._runtime.edge.status().get("unknownMarkets")
+            if unknown:
+                return "UnknownMarkets", f"the venue knows no market {unknown}; correct spec.markets"
+            return "DataStale", self._reconciler.last_error or "no book can be trusted now"
+        return "Trading", "reconciled, data fresh"
+
+    def report(self, pod_uid: str) -> dict[str, Any]:
+        """What goes into the Lease (docs/interfaces.md)."""
+        reason, message = self.reason()
+        venue = self._runtime.edge.status()
+        return {
+            "podUid": pod_uid,
+            "epoch": self._identity.epoch,
+            "incarnation": f"{self._identity.incarnation:x}",
+            "keyId": venue.get("keyId", ""),
+            "generation": venue.get("generation", 0),
+            "state": self._runtime.engine.ledger.state,
+            "ready": self.ready(),
+            "reason": reason,
+            "message": message[:300],
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        engine, runtime, ledger = self._runtime.engine, self._runtime, self._runtime.engine.ledger
+        reason, message = self.reason()
+        venue = runtime.edge.status()
+        bot = self._configuration.bot
+        return {
+            "version": 1,
+            "publishedAt": ms_to_text(now_ms()),
+            "startedAt": ms_to_text(self._started_ms),
+            "bot": {"namespace": bot.namespace, "name": bot.name},
+            "mode": self._configuration.mode,
+            "strategy": self._configuration.strategy.name,
+            "venueName": self._configuration.venue.name,
+            "state": ledger.state,
+            "latches": {
+                actor: {"state": state, "reason": why} for actor, (state, why) in ledger.latches.items()
+            },
+            "ready": self.ready(),
+            "reason": reason,
+            "message": message,
+            "recovery": self.recovery,
+            "epoch": self._identity.epoch,
+            "incarnation": f"{self._identity.incarnation:x}",
+            "sequence": ledger.sequence,
+            "keyId": venue.get("keyId", ""),
+            "generation": venue.get("generation", 0),
+            "venue": venue,
+            "leaseAgeMs": self.lease_age_ms,
+            "sweeps": self._reconciler.sweeps,
+            "differences": {name: {"ours": a, "venue": b} for name, (a, b) in engine.differences.items()},
+            "haltedMarkets": dict(ledger.halts),
+            "markets": [_market(name, market) for name, market in engine.markets.items()],
+            "positions": self._positions(),
+            "profit": self._profit(),
+            "orders": [_order(order) for order in list(ledger.orders.values())[-SHOWN_ORDERS:]],
+            "unsettledOrders": ledger.unsettled_count(),
+            "fills": [_fill(number, record) for number, record in runtime.recent_fills],
+            "risk": self._risk,
+            "writeTokens": engine.budget.tokens,
+            "journal": {
+                "durability": "durable",
+                "commits": runtime.journal.commits,
+                "bytes": runtime.journal.bytes_written,
+                "failed": runtime.journal.failed,
+            },
+            "counters": self._counters(),
+            "histograms": {
+                "decision_latency": runtime.decision.frozen(),
+                "journal_commit": runtime.commit.frozen(),
+                "order_round_trip": runtime.order_round_trip.frozen(),
+            },
+        }
+
+    def _counters(self) -> dict[str, dict[Any, int]]:
+        engine, runtime = self._runtime.engine, self._runtime
+        return {
+            "orders": dict(engine.desk.outcomes),
+            "trades": dict(runtime.trades),
+            "denials": dict(engine.denials),
+            "errors": dict(runtime.errors),
+            "alerts": dict(runtime.alerts),
+            "frames": dict(getattr(runtime.edge, "frames", {})),
+            "journal_commits": {
+                "durable": runtime.journal.commits,
+                "failed": int(bool(runtime.journal.failed)),
+            },
+            "book_gaps": {"sequence": int(str(runtime.edge.status().get("bookGaps", 0)))},
+        }
+
+    def _unrealised(self) -> int:
+        total = 0
+        for name, position in self._runtime.engine.ledger.positions.items():
+            market = self._runtime.engine.markets.get(name)
+            if position.count and market is not None and market.live:
+                total += position.unrealised(market.view.bid_price, market.view.ask_price)
+        return total
+
+    def _profit(self) -> dict[str, str]:
+        positions = self._runtime.engine.ledger.positions.values()
+        realised = sum(position.realised for position in positions)
+        fees = sum(position.fees for position in positions)
+        unrealised = self._unrealised()
+        return {
+            "realised": money_to_dollars(realised),
+            "unrealised": money_to_dollars(unrealised),
+            "fees": money_to_dollars(fees),
+            "net": money_to_dollars(realised + unrealised - fees),
+            "day": money_to_dollars(self._runtime.engine.day_profit()),
+        }
+
+    def _positions(self) -> list[dict[str, Any]]:
+        rows = []
+        for name, position in sorted(self._runtime.engine.ledger.positions.items()):
+            market = self._runtime.engine.markets.get(name)
+            bid, ask = (market.view.bid_price, market.view.ask_price) if market else (0, 0)
+            rows.append(
+                {
+                    "market": name,
+                    "count": count_to_text(position.count),
+                    "averagePrice": price_to_dollars(position.average_price),
+                    "realised": money_to_dollars(position.realised),
+                    "unrealised": money_to_dollars(position.unrealised(bid, ask)),
+                    "fees": money_to_dollars(position.fees),
+                    "fills": position.fills,
+                }
+            )
+        return rows
+
+
+def _market(name: str, market: Any) -> dict[str, Any]:
+    view = market.view
+    return {
+        "market": name,
+        "live": market.live,
+        "open": market.is_open,
+        "bid": price_to_dollars(view.bid_price),
+        "ask": price_to_dollars(view.ask_price),
+        "bidSize": count_to_text(view.bid_count),
+        "askSize": count_to_text(view.ask_count),
+        "volume": count_to_text(view.volume),
+    }
+
+
+def _order(order: Order) -> dict[str, Any]:
+    return {
+        "clientOrderId": order.client_order_id,
+        "orderId": order.order_id,
+        "sequence": order.sequence,
+        "market": order.slot.market,
+        "side": SIDE_NAMES[order.slot.side],
+        "level": order.slot.level,
+        "price": price_to_dollars(order.price),
+        "size": count_to_text(order.size),
+        "filled": count_to_text(order.evidence),
+        "timeInForce": order.time_in_force,
+        "label": str(order.label),
+        "intendedAt": ms_to_text(order.intended_ms),
+        "updatedAt": ms_to_text(order.updated_ms),
+        "code": order.release_code,
+    }
+
+
+def _fill(number: int, record: Booked) -> dict[str, Any]:
+    return {
+        "number": number,
+        "fillId": record.fill_id,
+        "clientOrderId": record.client_order_id,
+        "market": record.market,
+        "side": SIDE_NAMES[record.side],
+        "price": price_to_dollars(record.price),
+        "size": count_to_text(record.size),
+        "fee": money_to_dollars(record.fee),
+        "taker": record.is_taker,
+        "at": ms_to_text(record.fill_time_ms),
+    }

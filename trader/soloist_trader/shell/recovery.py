@@ -1,0 +1,212 @@
+"""Agreeing with the venue: once at start before anything is traded, then every 30 s, and the proof at a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from soloist_kalshi.errors import VenueError
+
+from soloist_trader.core import events
+from soloist_trader.core.units import REDUCING
+from soloist_trader.shell.clock import monotonic_ms, now_ms
+from soloist_trader.shell.logs import log
+from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.venue import Reading
+
+FLIGHT_MS: Final = 1_000
+"""D_flight: bytes of a process that died may arrive for so long (same host or one hop; the kernel still sends them)."""
+OVERLAP_MS: Final = 120_000
+"""Fills are read again this far before the cursor: the venue's clock and its read model are not ours."""
+SWEEP_S: Final = 30.0
+SWEEP_AGAIN_S: Final = 3.0
+LOOKS_AGAIN_S: Final = 0.2
+SETTLED_AFTER_MS: Final = 2_000
+_MAXIMUM_PASSES: Final = 20
+_READ_ERRORS: Final = (VenueError, ValueError)
+
+
+class Reconciler:
+    """Compares one engine with the venue."""
+
+    def __init__(self, runtime: Runtime, started_ms: int) -> None:
+        self.runtime = runtime
+        self.phase = "Starting"
+        self.sweeps = 0
+        self.last_error = ""
+        self._started_ms = started_ms
+        self._soon = asyncio.Event()
+
+    @property
+    def _ledger_cursor_ms(self) -> int:
+        return self.runtime.engine.ledger.cursor_ms or self._started_ms
+
+    def hurry(self) -> None:
+        """Sweep as soon as possible: private channels were away for a while and have no sequence numbers."""
+        self._soon.set()
+
+    # -- start
+
+    async def recover(self) -> None:
+        """Bring ledger and venue together; returns when trading may begin. Waits while the venue cannot be read."""
+        self.phase = "WaitingForReadModel"
+        await self._wait_for_read_model(self._started_ms + FLIGHT_MS)
+        self.phase = "Reading"
+        reading = await self._two_equal_passes()
+        self._apply(reading)
+        self.runtime.release_own_events()
+        self.phase = "ResolvingOrders"
+        await self._settle_leftovers()
+        self.phase = "Comparing"
+        await self._compare()
+        self.runtime.dispatch(events.Readied(now_ms()))
+        self.phase = "Ready"
+
+    async def _wait_for_read_model(self, moment_ms: int) -> None:
+        """Until the venue's read model is later than a moment: what was in flight then has arrived or never will."""
+        while True:
+            try:
+                if await self.runtime.edge.as_of_ms() > moment_ms and now_ms() > moment_ms:
+                    return
+            except _READ_ERRORS as error:
+                self._note(error)
+            await asyncio.sleep(LOOKS_AGAIN_S / 4)
+
+    def _note(self, error: Exception) -> None:
+        if str(error) != self.last_error:
+            self.last_error = str(error)
+            log("VenueUnreadable", str(error), level=logging.WARNING, phase=self.phase)
+
+    def _wanted(self) -> dict[str, tuple[str, int]]:
+        """Unsettled orders: id to (market, when intended)."""
+        return {
+            order.client_order_id: (order.slot.market, order.intended_ms)
+            for order in self.runtime.engine.ledger.unsettled()
+        }
+
+    async def _read(self) -> Reading:
+        while True:
+            try:
+                reading = await self.runtime.edge.read(self._ledger_cursor_ms - OVERLAP_MS, self._wanted())
+            except _READ_ERRORS as error:
+                self._note(error)
+                await asyncio.sleep(LOOKS_AGAIN_S)
+                continue
+            self.last_error = ""
+            return reading
+
+    async def _two_equal_passes(self) -> Reading:
+        """Two passes with the same content and no own event between them."""
+        before = await self._read()
+        for _ in range(_MAXIMUM_PASSES):
+            own_events = self.runtime.own_events
+            reading = await self._read()
+            if reading.fingerprint() == before.fingerprint() and own_events == self.runtime.own_events:
+                return before  # its as-of time is the earlier one: nothing after it is skipped
+            before = reading
+            await asyncio.sleep(LOOKS_AGAIN_S)
+        log(
+            "ReadingUnstable",
+            "the account kept changing while it was read; orders settle first",
+            level=logging.WARNING,
+        )
+        return before
+
+    def _apply(self, reading: Reading) -> None:
+        """Facts first, then the comparison, then the cursor."""
+        runtime = self.runtime
+        for order in reading.orders:
+            runtime.dispatch(order)
+        adopting = runtime.engine.ledger.cursor_ms == 0
+        if not adopting:
+            for fill in reading.fills:
+                runtime.dispatch(fill)
+        fill_ids = tuple((fill.fill_id, fill.fill_time_ms) for fill in reading.fills)
+        runtime.dispatch(events.PositionsSeen(now_ms(), reading.as_of_ms, reading.positions, fill_ids))
+        runtime.dispatch(events.SweepEnded(now_ms(), reading.as_of_ms))
+
+    async def _settle_leftovers(self) -> None:
+        """Own orders that rest are cancelled, unknown ones resolved; the engine's ticks drive both."""
+        ledger = self.runtime.engine.ledger
+        said_ms = monotonic_ms()
+        while ledger.unsettled_count():
+            if monotonic_ms() - said_ms > 5 * SETTLED_AFTER_MS:
+                said_ms = monotonic_ms()
+                left = [f"{order.client_order_id} {order.label}" for order in ledger.unsettled()]
+                log("StillUnsettled", f"{len(left)} orders: {', '.join(left[:5])}", level=logging.WARNING)
+            await asyncio.sleep(LOOKS_AGAIN_S / 4)
+
+    async def _compare(self) -> None:
+        """Until a comparison was possible for every market, or the same difference was seen twice (then REDUCING)."""
+        engine = self.runtime.engine
+        for _ in range(_MAXIMUM_PASSES):
+            self._apply(await self._read())
+            markets = engine.ledger.positions.keys()
+            if engine.compared >= len(markets) and not engine.differences:
+                return
+            if engine.differences and "reconcile" in engine.ledger.latches:
+                return
+            await asyncio.sleep(LOOKS_AGAIN_S)
+        word = events.Verb(
+            now_ms(), "reconcile", REDUCING, "not every position could be compared with the venue's yet"
+        )
+        self.runtime.dispatch(word)
+        self.hurry()
+
+    # -- run
+
+    async def sweep(self) -> None:
+        """Compare every 30 s, sooner after a difference or a reconnect, until cancelled."""
+        delay_s = SWEEP_S
+        while True:
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._soon.wait()
+            except TimeoutError:
+                pass
+            self._soon.clear()
+            try:
+                reading = await self.runtime.edge.read(
+                    self._ledger_cursor_ms - OVERLAP_MS, self._old_unsettled()
+                )
+            except _READ_ERRORS as error:
+                self._note(error)
+                delay_s = SWEEP_AGAIN_S
+                continue
+            self.last_error = ""
+            self.sweeps += 1
+            self._apply(reading)
+            delay_s = SWEEP_AGAIN_S if self.runtime.engine.differences else SWEEP_S
+
+    def _old_unsettled(self) -> dict[str, tuple[str, int]]:
+        """Unsettled for longer than an ordinary round trip."""
+        limit_ms = now_ms() - SETTLED_AFTER_MS
+        return {name: wanted for name, wanted in self._wanted().items() if wanted[1] < limit_ms}
+
+    # -- stop
+
+    async def prove_nothing_rests(self, deadline_ms: int) -> str:
+        """Cancel everything and prove it by a listing. Returns "" when proven, else what is missing.
+
+        `deadline_ms` is on the monotonic clock.
+        """
+        ledger = self.runtime.engine.ledger
+        while monotonic_ms() < deadline_ms and (ledger.unsettled_count() or self.runtime.in_flight):  # noqa: ASYNC110 as above
+            await asyncio.sleep(LOOKS_AGAIN_S / 4)
+        last_change_ms = now_ms()
+        missing = "the venue did not answer"
+        while monotonic_ms() < deadline_ms:
+            try:
+                if await self.runtime.edge.as_of_ms() > last_change_ms:
+                    resting = await self.runtime.edge.own_resting()
+                    if not resting and not ledger.unsettled_count():
+                        return ""
+                    missing = f"{len(resting)} own orders rest, {ledger.unsettled_count()} are unsettled"
+                    for order in resting:
+                        self.runtime.dispatch(order)
+            except _READ_ERRORS as error:
+                missing = str(error)
+            await asyncio.sleep(LOOKS_AGAIN_S / 4)
+        left = ", ".join(f"{order.client_order_id} {order.label}" for order in ledger.unsettled())
+        return f"{missing}; unsettled: {left or 'none'}"

@@ -1,0 +1,379 @@
+"""One engine process from start to exit: journal, admin, key, lease, recovery, trading, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import logging
+import secrets
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from soloist_kalshi.errors import VenueError
+from soloist_kalshi.rest import ReadPolicy, RestClient
+from soloist_kalshi.signing import Signer
+
+from soloist_trader.config import Configuration, echo
+from soloist_trader.core import events
+from soloist_trader.core.desk import Identity
+from soloist_trader.core.engine import Engine
+from soloist_trader.core.identifiers import CLAIM_HASH_LENGTH, base36
+from soloist_trader.core.ledger import Ledger
+from soloist_trader.core.records import Stopped
+from soloist_trader.core.units import ACTIVE, HALTED, REDUCING
+from soloist_trader.errors import FatalError, StateError
+from soloist_trader.journal.writer import Journal
+from soloist_trader.shell.admin import AdminServer, Board
+from soloist_trader.shell.clock import monotonic_ms, now_ms
+from soloist_trader.shell.gate import SendGate
+from soloist_trader.shell.keyring import KeyRing
+from soloist_trader.shell.lease import LeaseAddress, LeaseClient, LeaseKeeper, Word
+from soloist_trader.shell.live import LiveEdge
+from soloist_trader.shell.logs import log
+from soloist_trader.shell.paper import PaperEdge
+from soloist_trader.shell.publish import Publisher
+from soloist_trader.shell.recovery import Reconciler
+from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.termination import write_termination
+from soloist_trader.shell.venue import Edge
+
+STOP_BUDGET_MS: Final = 20_000
+"""From SIGTERM to exit; the pod's grace period must be longer (the operator gives 30 s or more)."""
+PUBLISH_S: Final = 0.1
+START_RETRY_S: Final = 0.5
+EXIT_CLEAN: Final = 0
+EXIT_CONFIGURATION: Final = 2
+EXIT_FATAL: Final = 3
+EXIT_UNPROVEN: Final = 4
+_DESIRED: Final = {"Running": ACTIVE, "Reducing": REDUCING, "Halted": HALTED, "Stopped": HALTED}
+_ONE_READ: Final = ReadPolicy(attempts=1, request_ms=4_000, deadline_ms=5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides. `lease` is None outside a cluster."""
+
+    configuration: Configuration
+    keys: Path
+    state_directory: Path
+    admin: str
+    lease: LeaseAddress | None
+    pod_uid: str
+
+
+class Service:
+    """Assembles the parts and owns their lives."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.configuration = options.configuration
+        self.ledger = Ledger()
+        self.journal = Journal(options.state_directory)
+        self.board = Board()
+        self.identity = self._identity()
+        self._started_ms = now_ms()
+        self._began_ms = monotonic_ms()
+        self._stop = asyncio.Event()
+        self._fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._admitted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keys: KeyRing | None = None
+        self._lease: LeaseKeeper | None = None
+        self._word = Word(0, "", "")
+        self.gate = SendGate(self._book_generation)
+        self.engine: Engine
+        self.runtime: Runtime
+        self.edge: Edge
+        self.reconciler: Reconciler
+        self.publisher: Publisher
+
+    def _identity(self) -> Identity:
+        account = self.configuration.account
+        incarnation = secrets.randbits(64)
+        if account is None:
+            bot = self.configuration.bot
+            digest = hashlib.sha256(f"paper|{bot.namespace}|{bot.name}".encode()).digest()
+            claim_hash = base36(int.from_bytes(digest, "big"))[-CLAIM_HASH_LENGTH:]
+            return Identity(claim_hash, 0, 0, incarnation, self.configuration.mode)
+        return Identity(
+            account.claim_hash, account.subaccount, account.epoch, incarnation, self.configuration.mode
+        )
+
+    def _book_generation(self, market: str) -> int:
+        held = self.engine.markets.get(market)
+        return held.generation if held is not None and held.live else -1
+
+    # -- life
+
+    async def run(self) -> int:
+        """Run until SIGTERM, SIGINT or a fatal reason; returns the exit code. Raises StateError, KeysError."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        log(
+            "Starting", "configuration", configuration=echo(self.configuration), incarnation=self._incarnation
+        )
+        self._open_journal()
+        admin = AdminServer(self.options.admin, self.board)
+        admin.start()
+        log("Serving", "startup, health, ready, metrics and status", port=admin.port)
+        try:
+            self._assemble()
+            self._spawn(self._publish(), "publish")
+            self._spawn(self.runtime.tick(), "tick")
+            self.board.started = True
+            starting = asyncio.create_task(self._start(), name="start")
+            starting.add_done_callback(self._watch)
+            self._tasks.append(starting)
+            return await self._until_end()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.journal.close()
+            admin.stop()
+
+    @property
+    def _incarnation(self) -> str:
+        return f"{self.identity.incarnation:x}"
+
+    def _open_journal(self) -> None:
+        """Replay, and refuse a directory that belongs to another account or mode."""
+        tail = self.journal.open(self.ledger.apply)
+        before = self.ledger.started
+        log(
+            "JournalOpened",
+            tail.damage or "intact",
+            records=tail.records,
+            batches=tail.batches,
+            stateHash=self.ledger.state_hash(),
+            cleanExit=self.ledger.stopped is not None,
+        )
+        if before is None:
+            return
+        ours = (self.identity.claim_hash, self.identity.subaccount, self.identity.mode)
+        theirs = (before.claim_hash, before.subaccount, before.mode)
+        if ours != theirs:
+            raise StateError(
+                f"state directory {self.options.state_directory} belongs to claim {theirs[0]}, subaccount {theirs[1]}, "
+                f"mode {theirs[2]}; this engine is {ours[0]}, {ours[1]}, {ours[2]}. Use another --state-dir."
+            )
+        if before.epoch > self.identity.epoch:
+            raise FatalError(
+                "EpochMismatch",
+                f"the journal is of epoch {before.epoch}, this engine of {self.identity.epoch}",
+            )
+
+    def _assemble(self) -> None:
+        configuration = self.configuration
+        self.engine = Engine(
+            self.ledger,
+            self.identity,
+            configuration.make_strategy(),
+            configuration.risk.limits(),
+            configuration.markets.tickers,
+        )
+        self.edge = self._make_edge()
+        self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge)
+        self.runtime.on_failure(self._fail)
+        self.reconciler = Reconciler(self.runtime, self._started_ms)
+        self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
+        self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
+        self.runtime.hold_own_events()
+        self.runtime.dispatch(events.Began(now_ms()))
+        if not self.runtime.flush_journal():
+            raise StateError(self.journal.failed)
+
+    def _make_edge(self) -> Edge:
+        configuration = self.configuration
+        if configuration.mode != "Live":
+            return PaperEdge(configuration, self.ledger, shadow=configuration.mode == "Shadow")
+        self._keys = KeyRing(self.options.keys, self.identity.epoch, self._verify_key)
+        self._keys.load()
+        return LiveEdge(configuration, self._keys.source, self._on_key_refused, self._on_reopened)
+
+    async def _start(self) -> None:
+        """The start order of the design: epoch, key, private channels, account, compare, only then trade."""
+        if self.options.lease is not None:
+            self._start_lease(self.options.lease)
+            self.reconciler.phase = "WaitingForLease"
+            await self._admitted.wait()
+        if self._keys is not None:
+            self.reconciler.phase = "ProvingKey"
+            await self._keys.prove()
+            self._spawn(self._keys.watch(self._on_key_switched), "keys")
+        self.reconciler.phase = "Subscribing"
+        await self._connect()
+        await self.reconciler.recover()
+        self._spawn(self.reconciler.sweep(), "sweep")
+        self.gate.open()
+        gc.collect()
+        gc.freeze()
+        if self._lease is not None:
+            self._lease.hurry()
+        log("Ready", "reconciled with the venue", afterMs=monotonic_ms() - self._began_ms)
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self.edge.start(self.runtime.sink)
+            except (VenueError, ValueError) as error:
+                self.reconciler.last_error = str(error)
+                log("VenueUnreachable", str(error), level=logging.WARNING)
+                await asyncio.sleep(START_RETRY_S)
+                continue
+            for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
+                task.add_done_callback(self._watch)
+            return
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._watch)
+        self._tasks.append(task)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop sending first; then the process ends."""
+        reason = error.reason if isinstance(error, FatalError) else type(error).__name__
+        self.gate.close(f"{reason}: {error}", for_good=True)
+        if not self._fatal.done():
+            self._fatal.set_result(error)
+
+    async def _until_end(self) -> int:
+        stopping = asyncio.create_task(self._stop.wait())
+        waited: set[asyncio.Future[Any]] = {stopping, self._fatal}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._fatal.done():
+            error = self._fatal.result()
+            if not isinstance(error, FatalError):
+                log("Crashed", "an error of the engine itself", level=logging.CRITICAL)
+                raise error
+            log("Fatal", str(error), level=logging.CRITICAL, reason=error.reason)
+            write_termination(error.reason, str(error))
+            return EXIT_FATAL
+        return await self._shut_down()
+
+    async def _shut_down(self) -> int:
+        """Latch, cancel, prove, flush, exit record. It never liquidates."""
+        deadline_ms = monotonic_ms() + STOP_BUDGET_MS
+        self.gate.close("stopping", for_good=True)
+        self.publisher.stopping = True
+        log("Stopping", "cancelling own orders")
+        self.runtime.release_own_events()
+        proven, missing, message = False, "", "left as they are: trading.cancelOnStop is false"
+        if self.reconciler.phase in {"Starting", "WaitingForLease"} and not self.ledger.unsettled_count():
+            message = "this process sent nothing, and knows of nothing that rests"
+        elif self.configuration.trading.cancel_on_stop:
+            self.runtime.dispatch(events.StopAsked(now_ms(), "asked to stop"))
+            missing = await self.reconciler.prove_nothing_rests(deadline_ms)
+            proven = not missing
+            message = missing or "a listing shows that nothing rests"
+        self.journal.append(Stopped(now_ms(), proven, message))
+        flushed = self.runtime.flush_journal()
+        if self._lease is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._lease.farewell()
+        await self.edge.close()
+        level = logging.INFO if proven else logging.ERROR
+        log("Stopped", message, level=level, proven=proven, stateHash=self.ledger.state_hash())
+        if missing or not flushed:
+            write_termination("StopUnproven", missing or self.journal.failed)
+            return EXIT_UNPROVEN
+        return EXIT_CLEAN
+
+    async def _publish(self) -> None:
+        while True:
+            self.publisher.lease_age_ms = self._lease.age_ms if self._lease is not None else None
+            self.board.publish(self.publisher.snapshot())
+            await asyncio.sleep(PUBLISH_S)
+
+    # -- key
+
+    async def _verify_key(self, signer: Signer) -> None:
+        """A signed read with one key."""
+        venue = self.configuration.venue
+        ca_file = str(venue.ca_file) if venue.ca_file else None
+        async with RestClient(venue.rest_url, signer, ca_file=ca_file, policy=_ONE_READ) as client:
+            await client.get_balance(subaccount=self.identity.subaccount)
+
+    def _on_key_refused(self, why: str) -> None:
+        """Nothing is sent while it is checked whether any key works; if none does, the engine ends."""
+        if self.gate.closed.startswith(("!", "key")):
+            return
+        was_open = not self.gate.closed
+        self.gate.close(f"key in doubt: {why}")
+        self._spawn(self._check_keys(why, reopen=was_open), "key check")
+
+    async def _check_keys(self, why: str, *, reopen: bool) -> None:
+        assert self._keys is not None
+        before = self._keys.key_id
+        if not await self._keys.doubt():
+            raise FatalError("KeyRejected", f"the venue refuses every key: {why}")
+        if self._keys.key_id != before:
+            log(
+                "KeySwitched",
+                f"now signing with {self._keys.key_id}",
+                generation=self._keys.source.generation,
+            )
+            self._on_key_switched()
+        if reopen:
+            self.gate.open()
+
+    def _on_key_switched(self) -> None:
+        if isinstance(self.edge, LiveEdge):
+            self.edge.reconnect()
+        if self._lease is not None:
+            self._lease.hurry()
+
+    def _on_reopened(self) -> None:
+        self.reconciler.hurry()
+
+    # -- lease
+
+    def _start_lease(self, address: LeaseAddress) -> None:
+        client = LeaseClient(address, f"{self.options.pod_uid}/{self._incarnation}")
+        self._lease = LeaseKeeper(
+            client, lambda: self.publisher.report(self.options.pod_uid), self._on_word, self._on_lease_silence
+        )
+        self._spawn(self._lease.run(), "lease")
+
+    def _on_word(self, word: Word) -> None:
+        """The operator's word. A higher epoch, or any other one once trading, ends this engine."""
+        if word != self._word:
+            log("LeaseRead", f"epoch {word.epoch}, desired state {word.desired_state or 'not set'}")
+            self._word = word
+        live = self.configuration.mode == "Live"
+        epoch = self.identity.epoch
+        if live and (word.epoch > epoch or (self._admitted.is_set() and word.epoch != epoch)):
+            self._fail(FatalError("EpochMismatch", f"the Lease is of epoch {word.epoch}, the key of {epoch}"))
+            return
+        other_pod = word.admitted_pod_uid not in {"", self.options.pod_uid}
+        if other_pod and self._admitted.is_set():
+            self._fail(FatalError("NotAdmitted", f"the operator admitted pod {word.admitted_pod_uid}"))
+            return
+        if (live and word.epoch != epoch) or other_pod:
+            self.reconciler.last_error = (
+                f"the Lease admits epoch {word.epoch}, pod {word.admitted_pod_uid or 'none'}"
+            )
+            return
+        self._admitted.set()
+        if self._lease is None or self._lease.held:
+            self.runtime.dispatch(events.Verb(now_ms(), "lease", ACTIVE, "renewed"))
+        state = _DESIRED.get(word.desired_state)
+        if state is not None:
+            self.runtime.dispatch(
+                events.Verb(now_ms(), "operator", state, f"desired state {word.desired_state}")
+            )
+
+    def _on_lease_silence(self, why: str) -> None:
+        self.runtime.dispatch(events.Verb(now_ms(), "lease", REDUCING, f"lost: {why}"))
