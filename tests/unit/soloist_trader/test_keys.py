@@ -154,12 +154,12 @@ async def test_a_swap_of_the_directory_switches_once_the_new_key_is_proven(tmp_p
     watching = asyncio.create_task(keys.watch(switched.set))
     try:
         copy_keys(secret(tmp_path / "both", [1, 2]), tmp_path / "keys")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await venue.refused.wait()
         assert keys.key_id == "key-1", "not accepted yet"
         venue.accepted.add("key-2")
         copy_keys(secret(tmp_path / "again", [1, 2]), tmp_path / "keys")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await switched.wait()
         assert (keys.key_id, keys.source.generation) == ("key-2", 2)
         venue.accepted.discard("key-1")

@@ -93,7 +93,7 @@ async def test_cancel_look_up_and_expiry(make_edge):
     assert isinstance((await edge.execute(FindOrder("never", "M", 0), None))[0], events.OrderAbsent)
     assert (await edge.execute(Entomb("never", "M", BID, 100, 1), None))[0].closed is True
     await edge.execute(place("b", BID, 4_000, 100, GOOD_TILL_CANCELED, expiration_s=1), None)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(4):
         while not edge._orders["b"].closed:  # noqa: ASYNC110 the loop's own timer closes it
             await asyncio.sleep(0.001)
 

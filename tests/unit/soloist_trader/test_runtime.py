@@ -69,7 +69,7 @@ async def turn(runtime, world, edge=None):
     world.now_ms = now_ms()
     runtime.dispatch(events.Tick(world.now_ms))
     if edge is not None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await edge.done.wait()
         edge.done.clear()
     await asyncio.sleep(0)
@@ -129,7 +129,7 @@ async def test_the_gate_keeps_what_changed_after_the_decision(parts, spoil, reas
     world.wish.wanted = []
     runtime._flush()
     spoil(world, runtime)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(4):
         await edge.done.wait()
     await asyncio.sleep(0)
     assert edge.reasons == [reason]
