@@ -89,7 +89,7 @@ class _Wire:
             except Refused as refusal:
                 return self._refused(refusal)
             account = caller.account if caller else ""
-            fault = self._faults.draw(account, request.method, request.path.removeprefix(BASE_PATH))
+            fault = self._faults.request(account, request.method, request.path.removeprefix(BASE_PATH))
             if fault is not None and fault.kind in {"error_before", "reply_lost_before"}:
                 return self._broken(request, fault)
             reply = self._answer(route, request, caller, body)
