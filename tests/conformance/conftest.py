@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
+from tests.conformance import markets
+from tests.conformance.card import card_of
+from tests.conformance.demo import DemoVenue
 from tests.conformance.exchange_process import Account, ExchangeProcess
+from tests.conformance.kit import Desk
 
-MARKETS = 120
+VENUE = os.environ.get("SOLOIST_VENUE", "local")
 _numbers = itertools.count(1)
-_markets = itertools.count()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let a report tell its card; at the demo, leave out everything that is not safe there."""
+    left_out = []
+    for item in items:
+        found = card_of(getattr(item, "function", None))
+        if found is not None:
+            item.user_properties.append(("card", found.number))
+        if VENUE == "demo" and (found is None or not found.demo):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -32,47 +50,82 @@ def start_exchange(tmp_path) -> Iterator[Callable[..., ExchangeProcess]]:
 @pytest.fixture(scope="session")
 def shared_exchange(tmp_path_factory) -> Iterator[ExchangeProcess]:
     directory = tmp_path_factory.mktemp("exchange")
-    scenario = directory / "cards.yaml"
-    scenario.write_text(json.dumps({"name": "cards", "markets": [still_market(n) for n in range(MARKETS)]}))
-    process = ExchangeProcess(directory, scenario=str(scenario))
+    process = ExchangeProcess(directory, scenario=markets.write(directory / "cards.yaml"))
     yield process
     process.close()
 
 
-def still_market(number: int) -> dict[str, object]:
-    """A market that never moves by itself: five levels of 500 to 1500 contracts on each side, best bid 0.49 and best ask 0.51."""
-    return {
-        "ticker": f"CARD-{number}",
-        "step_ms": 0,
-        "levels": 5,
-        "level_contracts": 1000,
-        "spread_ticks": 2,
-    }
+@pytest.fixture(scope="session")
+def virtual_exchange(tmp_path_factory) -> Iterator[ExchangeProcess]:
+    directory = tmp_path_factory.mktemp("virtual-exchange")
+    process = ExchangeProcess(directory, scenario=markets.write(directory / "cards.yaml"), clock="virtual")
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def demo_venue() -> DemoVenue:
+    return DemoVenue()
 
 
 @pytest.fixture
-def ticker(exchange) -> str:
-    """A market that no other test has touched."""
-    number = next(_markets)
-    assert number < MARKETS, "raise MARKETS: every test takes a market of its own"
-    return f"CARD-{number}"
+def exchange(request) -> Iterator[ExchangeProcess | DemoVenue]:
+    """An exchange with books that do not move by themselves, shared by the session; do not kill it.
 
-
-@pytest.fixture
-def exchange(shared_exchange) -> Iterator[ExchangeProcess]:
-    """An exchange with books that do not move by themselves, shared by the session; do not kill it. Its faults end with the test.
-
-    Books and accounts outlive a test: create accounts with `account()` or with a name of your own.
+    Its faults, switches and pauses end with the test. Books and accounts outlive it: create accounts with `account()` or with a name
+    of your own. A card with clock="virtual" gets the exchange whose time it moves with `exchange.advance`.
     """
-    yield shared_exchange
-    shared_exchange.faults()
+    if VENUE == "demo":
+        yield request.getfixturevalue("demo_venue")
+        return
+    found = card_of(request.function)
+    is_virtual = found is not None and found.clock == "virtual"
+    process = request.getfixturevalue("virtual_exchange" if is_virtual else "shared_exchange")
+    yield process
+    process.reset()
+
+
+@pytest.fixture
+def new_ticker(exchange) -> Callable[..., str]:
+    """Return `new_ticker(kind="cent")`, which names a market of that kind that no other test has touched (see markets.py)."""
+    if VENUE == "demo":
+        return lambda *_: exchange.ticker()
+    return markets.take
+
+
+@pytest.fixture
+def ticker(new_ticker) -> str:
+    """A market of whole cents that no other test has touched."""
+    return new_ticker()
 
 
 @pytest.fixture
 def account(exchange) -> Callable[..., Account]:
-    """Return `account(balance="10000.00", key_type="ed25519")`, which creates one more account with a name nobody has."""
+    """Return `account(balance="10000.00", key_type="ed25519", tier=None)`, which creates an account with a name nobody has."""
+    if VENUE == "demo":
+        return lambda *_, **__: exchange.account()
 
-    def create(balance: str = "10000.00", **options: object) -> Account:
-        return exchange.create_account(f"card-{next(_numbers)}", balance, **options)
+    def create(balance: str = "10000.00", *, tier: str | None = None, **options: object) -> Account:
+        made = exchange.create_account(f"card-{next(_numbers)}", balance, **options)
+        if tier is not None:
+            exchange.tell(f"accounts/{made.name}/tier", {"tier": tier})
+        return made
 
     return create
+
+
+@pytest.fixture
+async def desks(exchange, account, ticker) -> AsyncIterator[Callable[..., Awaitable[Desk]]]:
+    """Return `await desks(balance="10000.00", ...)`: one more account at this test's market, with its clients."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def sit(*words: object, **options: object) -> Desk:
+            return await stack.enter_async_context(Desk(exchange, account(*words, **options), ticker))
+
+        yield sit
+
+
+@pytest.fixture
+async def desk(desks) -> Desk:
+    """An account at a market, with its order client and its reads."""
+    return await desks()

@@ -7,14 +7,16 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
 from soloist_exchange.exchange import create_account
 from soloist_exchange.store import Store
+from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.numbers import money_from_dollars
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import RestClient
@@ -38,12 +40,26 @@ class Account:
 class ExchangeProcess:
     """One exchange: its addresses, its accounts and its admin API. A restart keeps state directory and ports."""
 
-    def __init__(self, directory: Path, *, scenario: str = "static", seed: int = 7, tls: bool = True) -> None:
-        """Start it on free ports and wait until it says that it is ready."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        scenario: str = "static",
+        seed: int = 7,
+        tls: bool = True,
+        clock: Literal["real", "virtual"] = "real",
+        words: Iterable[str] = (),
+    ) -> None:
+        """Start it on free ports and wait until it says that it is ready; `words` are more of its command line."""
         self.directory = directory
         self.state_dir = directory / "state"
         self.log_file = directory / "exchange.log"
+        self._is_virtual = clock == "virtual"
+        self._virtual_ms = 0
+        self._switches: dict[str, Any] | None = None
+        self._paused: set[str] = set()
         self._options = ["--scenario", str(scenario), "--seed", str(seed), *([] if tls else ["--plain"])]
+        self._options += ["--clock", "virtual", *words] if self._is_virtual else [*words]
         self._listen, self._admin_listen = "127.0.0.1:0", "127.0.0.1:0"
         self._process: subprocess.Popen[bytes] | None = None
         self.rest_url = self.ws_url = self.admin_url = ""
@@ -71,6 +87,24 @@ class ExchangeProcess:
         self.ca_file, self.admin_url = said["ca_file"], said["admin_url"]
         self._listen = urlsplit(self.rest_url).netloc
         self._admin_listen = urlsplit(self.admin_url).netloc
+        if self._is_virtual:
+            self._virtual_ms = self.admin("health")["time_ms"]
+
+    def now_ms(self) -> int:
+        """Return the exchange's time in Unix ms: this machine's, or the one that `advance` moves."""
+        return self._virtual_ms if self._is_virtual else time.time_ns() // 1_000_000
+
+    def clock(self) -> ServerClock:
+        """Return a clock for a client of this exchange: one that `advance` moves, too, when the exchange's is virtual."""
+        if not self._is_virtual:
+            return ServerClock()
+        return ServerClock(wall_ms=self.now_ms, monotonic_ms=self.now_ms)
+
+    def advance(self, milliseconds: int) -> None:
+        """Move a virtual clock on; whatever falls due meanwhile has happened when this returns."""
+        assert self._is_virtual, "a real clock moves by itself: ask for clock='virtual'"
+        self.tell("clock", {"advance_ms": milliseconds})
+        self._virtual_ms += milliseconds
 
     def kill(self) -> None:
         """End it with SIGKILL: nothing in it can react."""
@@ -101,8 +135,8 @@ class ExchangeProcess:
         """Create an account in the state directory while the exchange serves, as its command line does."""
         store = Store(self.state_dir)
         try:
-            now_ms = time.time_ns() // 1_000_000
-            _, key_id, pem = create_account(store, name, money_from_dollars(balance), key_type, now_ms)
+            money = money_from_dollars(balance)
+            _, key_id, pem = create_account(store, name, money, key_type, self.now_ms())
         finally:
             store.close()
         return Account(name, key_id, pem, Signer.from_pem(key_id, pem))
@@ -124,11 +158,11 @@ class ExchangeProcess:
 
     def rest(self, signer: Signer | None) -> RestClient:
         """The venue client's reads and API keys; use as `async with`."""
-        return RestClient(self.rest_url, signer, ca_file=self.ca_file)
+        return RestClient(self.rest_url, signer, ca_file=self.ca_file, clock=self.clock())
 
     def orders(self, signer: Signer) -> OrderClient:
         """The venue client's order path; use as `async with`."""
-        return OrderClient(self.rest_url, signer, ca_file=self.ca_file)
+        return OrderClient(self.rest_url, signer, ca_file=self.ca_file, clock=self.clock())
 
     def admin(self, path: str, **query: object) -> Any:
         """GET a path below /admin as JSON, such as `admin("events", account="demo")`."""
@@ -136,6 +170,36 @@ class ExchangeProcess:
         reply = httpx.get(f"{self.admin_url}/admin/{path}", params=params, timeout=5)
         assert reply.status_code == 200, f"GET /admin/{path}: {reply.status_code} {reply.text}"
         return reply.json()
+
+    def tell(self, path: str, content: object, method: str = "POST") -> Any:
+        """Send JSON to a path below /admin, such as `tell("pause", {"what": "trading", "active": False})`."""
+        reply = httpx.request(method, f"{self.admin_url}/admin/{path}", json=content, timeout=5)
+        assert reply.is_success, f"{method} /admin/{path}: {reply.status_code} {reply.text}"
+        return reply.json() if reply.content else None
+
+    def switch(self, **switches: object) -> None:
+        """Turn switches of the open questions, such as `switch(post_only_cross="cancel")`."""
+        if self._switches is None:
+            self._switches = self.admin("switches")
+        self.tell("switches", switches, "PATCH")
+
+    def market(self, ticker: str, do: str, **fields: object) -> None:
+        """Do something to a market, such as `market(ticker, "determine", result="yes")`."""
+        self.tell(f"markets/{ticker}/{do}", fields)
+
+    def pause(self, what: Literal["trading", "exchange"], *, active: bool = False) -> None:
+        """Pause trading or the whole exchange, or resume it."""
+        self._paused.add(what)
+        self.tell("pause", {"what": what, "active": active})
+
+    def reset(self) -> None:
+        """Take back faults, switches and pauses; books, accounts and time stay."""
+        self.faults()
+        if self._switches is not None:
+            self.tell("switches", self._switches, "PATCH")
+        for what in self._paused:
+            self.tell("pause", {"what": what, "active": True})
+        self._switches, self._paused = None, set()
 
     def faults(self, *faults: dict[str, object]) -> None:
         """Replace the faults in force; none takes them all away."""

@@ -1,38 +1,50 @@
-"""What exchange cards share: orders in one line, raw signed requests, and a WebSocket that remembers its frames."""
+"""What cards share: orders in one line, raw signed requests, and a WebSocket that remembers its frames."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import time
+import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol, Self
 
 import httpx
 import msgspec
 import picows
+from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.endpoint import tls_context
 from soloist_kalshi.errors import VenueError
 from soloist_kalshi.frames import Frame
-from soloist_kalshi.messages import CreateOrder
+from soloist_kalshi.messages import CreateOrder, Order
 from soloist_kalshi.orders import CreateOutcome, OrderClient
+from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer
 from soloist_kalshi.websocket import Gap, WebSocketClient
-
-from tests.conformance.exchange_process import ExchangeProcess
 
 BASE_PATH = "/trade-api/v2"
 DEADLINE_MS = 10_000
 DEADLINE_S = 10.0
-_ids = itertools.count(1)
+
+
+class Venue(Protocol):
+    """Where a card runs: an exchange of ours or the venue's demo."""
+
+    rest_url: str
+    ws_url: str
+    ca_file: str | None
+
+    def now_ms(self) -> int:
+        """Return the time that requests are signed with."""
+
+    def clock(self) -> ServerClock:
+        """Return a clock for one client of ours."""
 
 
 def order(ticker: str, side: str, price: str, count: str = "1.00", **fields: Any) -> CreateOrder:
     """A good-till-canceled order with a client order id that nobody has, unless `fields` say otherwise."""
     wanted = {
-        "client_order_id": f"card-order-{next(_ids)}",
+        "client_order_id": str(uuid.uuid4()),
         "time_in_force": "good_till_canceled",
         "self_trade_prevention_type": "taker_at_cross",
     } | fields
@@ -44,13 +56,10 @@ async def place(client: OrderClient, wanted: CreateOrder) -> CreateOutcome:
     return await client.create(wanted, subaccount=0, deadline_ms=DEADLINE_MS)
 
 
-def signed(
-    exchange: ExchangeProcess, signer: Signer, method: str, path: str, **options: Any
-) -> httpx.Response:
+def signed(exchange: Venue, signer: Signer, method: str, path: str, **options: Any) -> httpx.Response:
     """Send one signed request as bytes on the wire; `path` is after /trade-api/v2, `headers` replace the signed ones."""
-    headers = signer.headers(
-        method, BASE_PATH + path, options.pop("timestamp_ms", time.time_ns() // 1_000_000)
-    )
+    timestamp_ms = options.pop("timestamp_ms", None) or exchange.now_ms()
+    headers = signer.headers(method, BASE_PATH + path, timestamp_ms)
     headers |= options.pop("headers", {})
     for name in options.pop("without", ()):
         del headers[name]
@@ -64,10 +73,65 @@ def signed(
     )
 
 
+class Desk:
+    """One account at one market: its order client, its reads, and each order verb in one line. Use as `async with`."""
+
+    def __init__(self, exchange: Any, account: Any, ticker: str) -> None:
+        self.exchange = exchange
+        self.account = account
+        self.ticker = ticker
+        self.orders: OrderClient = exchange.orders(account.signer)
+        self.reads: RestClient = exchange.rest(account.signer)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.orders.close()
+        await self.reads.close()
+
+    async def bid(self, price: str, count: str = "1.00", *, subaccount: int = 0, **fields: Any) -> Any:
+        """Send a bid and return its outcome."""
+        return await self._create("bid", price, count, subaccount, fields)
+
+    async def ask(self, price: str, count: str = "1.00", *, subaccount: int = 0, **fields: Any) -> Any:
+        """Send an ask and return its outcome."""
+        return await self._create("ask", price, count, subaccount, fields)
+
+    async def _create(
+        self, side: str, price: str, count: str, subaccount: int, fields: dict[str, Any]
+    ) -> Any:
+        wanted = order(fields.pop("ticker", self.ticker), side, price, count, **fields)
+        return await self.orders.create(wanted, subaccount=subaccount, deadline_ms=DEADLINE_MS)
+
+    async def cancel(self, order_id: str, *, subaccount: int = 0) -> Any:
+        """Send a cancel and return its outcome."""
+        return await self.orders.cancel(
+            order_id, market_ticker=self.ticker, subaccount=subaccount, deadline_ms=DEADLINE_MS
+        )
+
+    async def order(self, order_id: str) -> Order:
+        """Read one order."""
+        return await self.reads.get_order(order_id)
+
+    async def balance(self, subaccount: int = 0) -> str:
+        """Read the balance in dollars."""
+        return (await self.reads.get_balance(subaccount=subaccount)).balance_dollars
+
+    async def position(self, subaccount: int = 0) -> str:
+        """Read the position in this market, "0.00" without one."""
+        held = await self.reads.list_positions(subaccount=subaccount, ticker=self.ticker)
+        return held[0].position_fp if held else "0.00"
+
+    def raw(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send one signed request as bytes on the wire, see `signed`."""
+        return signed(self.exchange, self.account.signer, method, path, **options)
+
+
 class Socket:
     """A connection of the venue client: `frames` are all decoded frames so far, `closed` why connections ended."""
 
-    def __init__(self, exchange: ExchangeProcess, signer: Signer, *, reconnects: bool = False) -> None:
+    def __init__(self, exchange: Venue, signer: Signer, *, reconnects: bool = False) -> None:
         self._reconnects = reconnects
         self.frames: list[Frame] = []
         self.raw: list[dict[str, Any]] = []
@@ -84,6 +148,7 @@ class Socket:
             on_opened=self.opened.set,
             on_gap=self.gaps.append,
             ca_file=exchange.ca_file,
+            clock=exchange.clock(),
         )
 
     def _on_frame(self, raw: bytes) -> None:
@@ -137,9 +202,7 @@ class Socket:
 
 
 @contextlib.asynccontextmanager
-async def connected(
-    exchange: ExchangeProcess, signer: Signer, *, reconnects: bool = False
-) -> AsyncIterator[Socket]:
+async def connected(exchange: Venue, signer: Signer, *, reconnects: bool = False) -> AsyncIterator[Socket]:
     """A connection that is open; it stays closed once it ends, unless it `reconnects`."""
     socket = Socket(exchange, signer, reconnects=reconnects)
     running = asyncio.create_task(socket.client.run())

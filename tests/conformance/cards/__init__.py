@@ -12,4 +12,14 @@ from tests.conformance.kit import (
     signed,
 )
 
-__all__ = ["BASE_PATH", "DEADLINE_MS", "DEADLINE_S", "Socket", "card", "connected", "order", "place", "signed"]
+__all__ = [
+    "BASE_PATH",
+    "DEADLINE_MS",
+    "DEADLINE_S",
+    "Socket",
+    "card",
+    "connected",
+    "order",
+    "place",
+    "signed",
+]
