@@ -5,6 +5,7 @@ order (the fence) must not load the order path. Each module names its public sur
 """
 
 __all__ = [
+    "attempt_budget",
     "clock",
     "codec",
     "errors",

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 from soloist_kalshi.errors import VenueClockSkew
 
-__all__ = ["DEFAULT_WINDOW_MS", "ServerClock"]
+__all__ = ["DEFAULT_WINDOW_MS", "ClockReading", "ServerClock"]
 
 # The venue documents no number; 20 s is the middle of what was seen (section 2), so the limit below is 5 s.
 DEFAULT_WINDOW_MS = 20_000
@@ -40,10 +40,29 @@ class _Interval:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What is known about the clocks now, for metrics; None before the first reply. All in ms but `samples`."""
+
+    skew_ms: int | None
+    uncertainty_ms: int | None
+    limit_ms: int
+    samples: int
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing is signed now."""
+        return self.skew_ms is not None and abs(self.skew_ms) > self.limit_ms
+
+
 class ServerClock:
     """The wall clock for timestamps, guarded by the measured offset to the venue.
 
     Until the first reply nothing is known and nothing is refused: the first signed request is then the measurement.
+
+    Timestamps are the local clock's, not corrected by the measured offset. Corrected ones would let a machine with a wrong clock go on
+    trading while everything else that reads that clock - order expirations, leases, journals - is wrong; and one edge page with a bad
+    `Date` would spoil good signatures. The measurement therefore only decides whether we sign, and the operator sees and mends the clock.
     """
 
     def __init__(
@@ -100,8 +119,12 @@ class ServerClock:
             return None
         return (self._interval.high_us - self._interval.low_us) // (2 * _MICROSECONDS)
 
+    def reading(self) -> ClockReading:
+        """Return the measurement as one snapshot."""
+        return ClockReading(self.skew_ms, self.uncertainty_ms, self.limit_ms, self.samples)
+
     def timestamp_ms(self) -> int:
-        """Return the Unix time in ms to sign with; raises VenueClockSkew when the venue would refuse it."""
+        """Return the Unix time in ms to sign with; raises VenueClockSkew when the skew is above a quarter of the window."""
         skew_ms = self.skew_ms
         if skew_ms is not None and abs(skew_ms) > self.limit_ms:
             raise VenueClockSkew(skew_ms, self.limit_ms)

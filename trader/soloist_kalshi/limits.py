@@ -1,15 +1,27 @@
 """Token buckets with continuous refill, in integers (section 4). The client waits by them, the exchange refuses by them."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from soloist_kalshi.messages import AccountLimits, BucketLimits, EndpointCosts
 
-__all__ = ["BASIC_LIMITS", "CANCEL_COST", "DEFAULT_COST", "AccountBuckets", "CostTable", "TokenBucket"]
+__all__ = [
+    "BASIC_LIMITS",
+    "BATCH_PATH",
+    "CANCEL_COST",
+    "DEFAULT_COST",
+    "AccountBuckets",
+    "CostTable",
+    "TokenBucket",
+]
 
 DEFAULT_COST: Final = 10
 CANCEL_COST: Final = 2
+# Its costs are per item: a batch must fit into the bucket as a whole.
+BATCH_PATH: Final = "/portfolio/events/orders/batched"
 # What an account has at signup; believed only until /account/limits was read.
 BASIC_LIMITS: Final = AccountLimits(
     usage_tier="basic",
@@ -102,6 +114,11 @@ class CostTable:
 
     default_cost: int
     costs: dict[tuple[str, str], int]
+    _by_shape: dict[tuple[str, str], int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        shapes = {(method, _shape(path)): cost for (method, path), cost in self.costs.items()}
+        object.__setattr__(self, "_by_shape", shapes)
 
     @classmethod
     def documented(cls) -> "CostTable":
@@ -111,6 +128,7 @@ class CostTable:
             {
                 ("DELETE", "/portfolio/events/orders/{order_id}"): CANCEL_COST,
                 ("DELETE", "/portfolio/events/orders"): CANCEL_COST,
+                ("DELETE", BATCH_PATH): CANCEL_COST,
                 ("GET", "/portfolio/orders/{order_id}"): 2,
                 ("POST", "/account/api_usage_level/upgrade"): 30,
             },
@@ -124,5 +142,11 @@ class CostTable:
         )
 
     def cost(self, method: str, path_template: str) -> int:
-        """Return the tokens for a call."""
-        return self.costs.get((method, path_template), self.default_cost)
+        """Return the tokens for a call, or for one item of a batch."""
+        return self._by_shape.get((method, _shape(path_template)), self.default_cost)
+
+
+@lru_cache(maxsize=512)
+def _shape(path_template: str) -> str:
+    """Return a template without what may differ between two spellings of it: the base path and the names of the parameters."""
+    return re.sub(r"\{[^}]*\}", "{}", path_template.removeprefix("/trade-api/v2"))

@@ -1,189 +1,100 @@
-"""The order path: create and cancel, each request sent at most once (section 8).
+"""The order path: create, amend, decrease, cancel, batches, cancel-all and order groups, each sent at most once (sections 8 and 9).
 
-    NotSent    nothing of it reached the socket
-    Rejected   the venue refused, for certain
-    Unknown    it may have reached the venue, and what became of it is not known
-    Accepted / Cancelled
-
-A write is never repeated here: not by this module and not by the HTTP library. aiohttp sends a DELETE or PUT again when a kept-alive
-connection drops; `_no_resend` turns the errors that start this into one it does not repeat, and `_Request` refuses a second send anyway.
+Every call names its subaccount and its deadline, and ends in one of the outcomes of `orders_outcomes`; batches end in one per item.
 """
 
-import asyncio
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
-from aiohttp.payload import BytesPayload
-from yarl import URL
 
 from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.codec import UnknownFields, decode, encode
-from soloist_kalshi.endpoint import (
-    Endpoint,
-    check_subaccount,
-    current_signer,
-    path_segment,
-    tls_context,
-    why_unreachable,
-)
-from soloist_kalshi.errors import VenueClockSkew, VenueProtocolError, parse_error_body
+from soloist_kalshi.endpoint import check_subaccount, path_segment
+from soloist_kalshi.errors import VenueProtocolError
 from soloist_kalshi.keys import SignerSource
-from soloist_kalshi.messages import CancelOrderReply, CreateOrder, CreateOrderReply
-from soloist_kalshi.numbers import count_from_text, money_from_dollars
+from soloist_kalshi.limits import BATCH_PATH, AccountBuckets, CostTable
+from soloist_kalshi.messages import (
+    AmendOrder,
+    AmendOrderReply,
+    BatchCancel,
+    BatchCancelOrder,
+    BatchCancelReply,
+    BatchCreate,
+    BatchCreateReply,
+    CancelOrderReply,
+    CreateOrder,
+    CreateOrderGroup,
+    CreateOrderGroupReply,
+    CreateOrderReply,
+    DecreaseOrder,
+    DecreaseOrderReply,
+    LimitOrderGroup,
+)
+from soloist_kalshi.numbers import count_to_text
+from soloist_kalshi.orders_outcomes import (
+    Accepted,
+    Amended,
+    AmendOutcome,
+    Cancelled,
+    CancelOutcome,
+    CreateOutcome,
+    Decreased,
+    DecreaseOutcome,
+    Failure,
+    NotSent,
+    Rejected,
+    Reply,
+    Requested,
+    RequestOutcome,
+    Unknown,
+    accepted,
+    amended,
+    cancelled,
+    cancelled_item,
+    created_item,
+    decreased,
+    read_reply,
+)
+from soloist_kalshi.orders_transport import AiohttpTransport, Gate, WriteTransport
 from soloist_kalshi.signing import Signer
 
 __all__ = [
     "Accepted",
+    "AmendOutcome",
+    "Amended",
     "CancelOutcome",
     "Cancelled",
     "CreateOutcome",
+    "DecreaseOutcome",
+    "Decreased",
+    "Failure",
     "Gate",
     "NotSent",
     "OrderClient",
     "Rejected",
+    "RequestOutcome",
+    "Requested",
     "Unknown",
+    "WriteTransport",
 ]
 
-# Returns None to let the bytes go, or the reason why not. Synchronous: nothing runs between it and the socket.
-Gate = Callable[[], str | None]
-
-_ORDERS_PATH = "/portfolio/events/orders"
-_MAX_CLIENT_ORDER_ID = 64
-# Below every usual idle limit of an edge: a connection that the venue closes while we write costs an Unknown.
-_KEEP_ALIVE_S = 30
-# 408 is a proxy that gave up waiting: the venue may have the request.
-_REQUEST_TIMEOUT = 408
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The venue took the order. Counts in 1/100 contract, averages per contract in 1/1 000 000 dollar (None without a fill)."""
-
-    order_id: str
-    client_order_id: str | None
-    fill_count: int
-    remaining_count: int
-    average_fill_price: int | None
-    average_fee_paid: int | None
-    ts_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The venue took `reduced_by` (1/100 contract) out of the book."""
-
-    order_id: str
-    client_order_id: str | None
-    reduced_by: int
-    ts_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The venue refused. Code `order_already_exists` means that the order exists; 404 on a cancel does not say why."""
-
-    status: int
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The request may have reached the venue. Find out from the order list; never send it again under a new id."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Nothing of the request reached the socket."""
-
-    reason: str
-
-
-CreateOutcome = Accepted | Rejected | Unknown | NotSent
-CancelOutcome = Cancelled | Rejected | Unknown | NotSent
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What happened to one request at the socket."""
-
-    gate: Gate | None
-    sent: bool = False
-    refusal: str | None = None
-
-    def pass_gate(self) -> None:
-        """Ask the gate and note that bytes go out; raises _Refused when they may not."""
-        if self.sent:
-            self.refusal = "the HTTP library tried to send a write twice"
-            raise _RefusedError(self.refusal)
-        reason = self.gate() if self.gate is not None else None
-        if reason is not None:
-            self.refusal = reason
-            raise _RefusedError(reason)
-        self.sent = True
-
-
-_attempt: ContextVar[_Attempt] = ContextVar("soloist_order_attempt")
-
-
-class _RefusedError(Exception):
-    """The gate said no."""
-
-
-class _DroppedError(Exception):
-    """The connection broke; not an aiohttp error, so that aiohttp does not send again."""
-
-
-class _GatedBody(BytesPayload):
-    """A body whose first byte passes the gate. aiohttp holds the headers back until the body is written, so they go together."""
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        _attempt.get().pass_gate()
-        await super().write_with_length(writer, content_length)
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request without a body passes the gate when its headers are written."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if not isinstance(self.body, _GatedBody):
-            _attempt.get().pass_gate()
-        return await super().send(conn)
-
-
-async def _no_resend(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(str(error) or type(error).__name__) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    body: bytes = field(repr=False)
+_ORDERS_PATH: Final = "/portfolio/events/orders"
+_ORDER_TEMPLATE: Final = f"{_ORDERS_PATH}/{{order_id}}"
+_GROUPS_PATH: Final = "/portfolio/order_groups"
+_GROUP_TEMPLATE: Final = f"{_GROUPS_PATH}/{{order_group_id}}"
+_MAX_CLIENT_ORDER_ID: Final = 64
 
 
 class OrderClient:
     """Sends orders over kept-alive connections. Use as `async with`.
 
-    Every call names its subaccount and its deadline: the whole call, connecting included, takes no longer. The optional gate is asked
-    before a connection is taken and, for good, right before the bytes go to the socket. Whoever cancels the task of a call must take
-    its outcome as unknown.
+    The whole of a call, connecting included, takes no longer than its deadline. The optional gate is asked before a connection is taken
+    and, for good, right before the bytes go to the socket. Whoever cancels the task of a call must take its outcome as unknown.
+    With `buckets` (those of a RestClient that read /account/limits) a write that has no tokens is NotSent instead of a 429: an order
+    that waited is not the order that was wanted. `transport` replaces aiohttp.
     """
 
     def __init__(
@@ -194,17 +105,23 @@ class OrderClient:
         ca_file: str | None = None,
         clock: ServerClock | None = None,
         connections: int = 8,
+        buckets: AccountBuckets | None = None,
+        costs: CostTable | None = None,
+        transport: WriteTransport | None = None,
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self.unknown_fields = UnknownFields()
-        self._endpoint = Endpoint.parse(base_url)
-        self._signer = signer_source
-        self._ssl = tls_context(ca_file) if self._endpoint.secure else False
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self.buckets = buckets
+        self.costs = costs if costs is not None else CostTable.documented()
+        self._transport: WriteTransport = (
+            transport
+            if transport is not None
+            else AiohttpTransport(
+                base_url, signer_source, ca_file=ca_file, clock=self.clock, connections=connections
+            )
+        )
 
     async def __aenter__(self) -> Self:
-        self._open()
         return self
 
     async def __aexit__(
@@ -214,9 +131,9 @@ class OrderClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
+
+    # One order
 
     async def create(
         self, order: CreateOrder, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
@@ -225,28 +142,11 @@ class OrderClient:
 
         Raises ValueError for an order that must not be sent: without client order id, or for another subaccount.
         """
-        check_subaccount(subaccount)
-        if order.subaccount not in {None, subaccount}:
-            raise ValueError(f"the order names subaccount {order.subaccount}, the call {subaccount}")
-        if not order.client_order_id or len(order.client_order_id) > _MAX_CLIENT_ORDER_ID:
-            raise ValueError(f"an order needs a client order id of 1 to {_MAX_CLIENT_ORDER_ID} characters")
-        body = encode(msgspec.structs.replace(order, subaccount=subaccount))
-        reply = await self._send("POST", _ORDERS_PATH, "", body, deadline_ms, gate)
-        if not isinstance(reply, _Reply):
-            return reply
-        try:
-            made = decode(reply.body, CreateOrderReply, self.unknown_fields)
-        except VenueProtocolError as error:
-            return Unknown(f"HTTP {reply.status}: {error}")
-        return Accepted(
-            order_id=made.order_id,
-            client_order_id=made.client_order_id,
-            fill_count=count_from_text(made.fill_count),
-            remaining_count=count_from_text(made.remaining_count),
-            average_fill_price=_money(made.average_fill_price),
-            average_fee_paid=_money(made.average_fee_paid),
-            ts_ms=made.ts_ms,
+        body = encode(_for_subaccount(order, check_subaccount(subaccount)))
+        reply = await self._send(
+            "POST", _ORDERS_PATH, "", body, self.costs.cost("POST", _ORDERS_PATH), deadline_ms, gate
         )
+        return read_reply(reply, CreateOrderReply, accepted, self.unknown_fields)
 
     async def cancel(
         self,
@@ -260,86 +160,219 @@ class OrderClient:
         """Send a cancel once. `market_ticker` routes it to the order's shard (section 8.2)."""
         path = f"{_ORDERS_PATH}/{path_segment(order_id)}"
         query = f"?subaccount={check_subaccount(subaccount)}&market_ticker={quote(market_ticker, safe='')}"
-        reply = await self._send("DELETE", path, query, None, deadline_ms, gate)
-        if not isinstance(reply, _Reply):
-            return reply
-        try:
-            gone = decode(reply.body, CancelOrderReply, self.unknown_fields)
-        except VenueProtocolError as error:
-            return Unknown(f"HTTP {reply.status}: {error}")
-        return Cancelled(gone.order_id, gone.client_order_id, count_from_text(gone.reduced_by), gone.ts_ms)
+        cost = self.costs.cost("DELETE", _ORDER_TEMPLATE)
+        reply = await self._send("DELETE", path, query, None, cost, deadline_ms, gate)
+        return read_reply(reply, CancelOrderReply, cancelled, self.unknown_fields)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, ssl=self._ssl, keepalive_timeout=_KEEP_ALIVE_S
-                ),
-                request_class=_Request,
-                middlewares=(_no_resend,),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"User-Agent": "soloist"},
-                trust_env=False,
+    async def amend(
+        self,
+        order_id: str,
+        change: AmendOrder,
+        *,
+        subaccount: int,
+        deadline_ms: int,
+        gate: Gate | None = None,
+    ) -> AmendOutcome:
+        """Send an amend once; `change.count` is filled plus desired resting. The order keeps its id and may fill."""
+        path = f"{_ORDERS_PATH}/{path_segment(order_id)}/amend"
+        cost = self.costs.cost("POST", f"{_ORDER_TEMPLATE}/amend")
+        query = f"?subaccount={check_subaccount(subaccount)}"
+        reply = await self._send("POST", path, query, encode(change), cost, deadline_ms, gate)
+        return read_reply(reply, AmendOrderReply, amended, self.unknown_fields)
+
+    async def decrease(
+        self,
+        order_id: str,
+        *,
+        market_ticker: str,
+        subaccount: int,
+        deadline_ms: int,
+        by: int | None = None,
+        to: int | None = None,
+        gate: Gate | None = None,
+    ) -> DecreaseOutcome:
+        """Send a decrease once, `by` an amount or `to` a remaining amount (1/100 contract). Raises ValueError for both or none."""
+        if (by is None) == (to is None):
+            raise ValueError("a decrease is either by an amount or to an amount")
+        change = DecreaseOrder(
+            reduce_by=None if by is None else count_to_text(by),
+            reduce_to=None if to is None else count_to_text(to),
+            market_ticker=market_ticker,
+        )
+        path = f"{_ORDERS_PATH}/{path_segment(order_id)}/decrease"
+        cost = self.costs.cost("POST", f"{_ORDER_TEMPLATE}/decrease")
+        query = f"?subaccount={check_subaccount(subaccount)}"
+        reply = await self._send("POST", path, query, encode(change), cost, deadline_ms, gate)
+        return read_reply(reply, DecreaseOrderReply, decreased, self.unknown_fields)
+
+    # Many orders
+
+    async def create_batch(
+        self,
+        orders: Sequence[CreateOrder],
+        *,
+        subaccount: int,
+        deadline_ms: int,
+        gate: Gate | None = None,
+    ) -> list[CreateOutcome]:
+        """Send several orders in one request, once; the outcomes are in the order of the orders.
+
+        Raises ValueError as `create`, and for two orders with one client order id.
+        """
+        check_subaccount(subaccount)
+        ids = [order.client_order_id for order in orders]
+        if not orders or len(set(ids)) != len(ids):
+            raise ValueError("a batch has at least one order, each with its own client order id")
+        body = encode(BatchCreate(orders=[_for_subaccount(order, subaccount) for order in orders]))
+        cost = self.costs.cost("POST", BATCH_PATH) * len(orders)
+        reply = await self._send("POST", BATCH_PATH, "", body, cost, deadline_ms, gate)
+        if not isinstance(reply, Reply):
+            return [reply for _ in orders]
+        try:
+            items = decode(reply.body, BatchCreateReply, self.unknown_fields).orders
+        except VenueProtocolError as error:
+            return [Unknown(f"HTTP {reply.status}: {error}") for _ in orders]
+        if len(items) != len(orders):
+            return [Unknown(f"{len(orders)} orders were answered with {len(items)} items") for _ in orders]
+        return [
+            created_item(item, order.client_order_id or "", reply.status)
+            for item, order in zip(items, orders, strict=True)
+        ]
+
+    async def cancel_batch(
+        self,
+        cancels: Sequence[tuple[str, str]],
+        *,
+        subaccount: int,
+        deadline_ms: int,
+        gate: Gate | None = None,
+    ) -> list[CancelOutcome]:
+        """Send several cancels, (order id, market ticker), in one request, once; the outcomes are in their order.
+
+        Raises ValueError for none, and for an order named twice.
+        """
+        check_subaccount(subaccount)
+        if not cancels or len({order_id for order_id, _ in cancels}) != len(cancels):
+            raise ValueError("a batch of cancels names at least one order, and each once")
+        body = encode(
+            BatchCancel(
+                orders=[
+                    BatchCancelOrder(order_id=order_id, subaccount=subaccount, market_ticker=ticker)
+                    for order_id, ticker in cancels
+                ]
             )
-        return self._session
+        )
+        cost = self.costs.cost("DELETE", BATCH_PATH) * len(cancels)
+        reply = await self._send("DELETE", BATCH_PATH, "", body, cost, deadline_ms, gate)
+        if not isinstance(reply, Reply):
+            return [reply for _ in cancels]
+        try:
+            items = decode(reply.body, BatchCancelReply, self.unknown_fields).orders
+        except VenueProtocolError as error:
+            return [Unknown(f"HTTP {reply.status}: {error}") for _ in cancels]
+        if len(items) != len(cancels):
+            return [Unknown(f"{len(cancels)} cancels were answered with {len(items)} items") for _ in cancels]
+        return [
+            cancelled_item(item, order_id, reply.status)
+            for item, (order_id, _) in zip(items, cancels, strict=True)
+        ]
+
+    async def cancel_all(
+        self, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> RequestOutcome:
+        """Ask for the cancel of every order of a subaccount, once.
+
+        It happens later: verify with the list of resting orders. Orders placed within a minute after it may be cancelled, too.
+        """
+        query = f"?subaccount={check_subaccount(subaccount)}"
+        cost = self.costs.cost("DELETE", _ORDERS_PATH)
+        return _requested(await self._send("DELETE", _ORDERS_PATH, query, None, cost, deadline_ms, gate))
+
+    # Order groups: a stop at the venue for a runaway strategy (section 9)
+
+    async def create_group(
+        self, limit: int, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> CreateOrderGroupReply | Failure:
+        """Make a group that stops when `limit` (1/100 contract) was matched within 15 seconds. Sent once."""
+        request = CreateOrderGroup(
+            contracts_limit_fp=count_to_text(limit), subaccount=check_subaccount(subaccount)
+        )
+        path = f"{_GROUPS_PATH}/create"
+        cost = self.costs.cost("POST", path)
+        reply = await self._send("POST", path, "", encode(request), cost, deadline_ms, gate)
+        return read_reply(reply, CreateOrderGroupReply, _same, self.unknown_fields)
+
+    async def reset_group(
+        self, group_id: str, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> RequestOutcome:
+        """Clear a group's counter and trigger. Sent once."""
+        return await self._group("PUT", group_id, "/reset", b"{}", subaccount, deadline_ms, gate)
+
+    async def trigger_group(
+        self, group_id: str, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> RequestOutcome:
+        """Cancel all orders of a group and block new ones until it is reset. Sent once."""
+        return await self._group("PUT", group_id, "/trigger", b"{}", subaccount, deadline_ms, gate)
+
+    async def limit_group(
+        self, group_id: str, limit: int, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> RequestOutcome:
+        """Set a group's limit (1/100 contract); below what was just matched it triggers at once. Sent once."""
+        body = encode(LimitOrderGroup(contracts_limit_fp=count_to_text(limit)))
+        return await self._group("PUT", group_id, "/limit", body, subaccount, deadline_ms, gate)
+
+    async def delete_group(
+        self, group_id: str, *, subaccount: int, deadline_ms: int, gate: Gate | None = None
+    ) -> RequestOutcome:
+        """Cancel a group's orders and remove it. Sent once."""
+        return await self._group("DELETE", group_id, "", None, subaccount, deadline_ms, gate)
+
+    async def _group(
+        self,
+        method: str,
+        group_id: str,
+        verb: str,
+        body: bytes | None,
+        subaccount: int,
+        deadline_ms: int,
+        gate: Gate | None,
+    ) -> RequestOutcome:
+        path = f"{_GROUPS_PATH}/{path_segment(group_id)}{verb}"
+        query = f"?subaccount={check_subaccount(subaccount)}"
+        cost = self.costs.cost(method, _GROUP_TEMPLATE + verb)
+        return _requested(await self._send(method, path, query, body, cost, deadline_ms, gate))
 
     async def _send(
-        self, method: str, path: str, query: str, body: bytes | None, deadline_ms: int, gate: Gate | None
-    ) -> _Reply | Rejected | Unknown | NotSent:
-        """Send one request; a _Reply is a 2xx."""
-        assert deadline_ms > 0
-        if gate is not None and (reason := gate()) is not None:
-            return NotSent(reason)  # spares the connection that a refusal at the socket costs
-        full_path = self._endpoint.base_path + path
-        signer = current_signer(self._signer)
-        assert signer is not None
-        try:
-            headers = signer.headers(method, full_path, self.clock.timestamp_ms())
-        except VenueClockSkew as error:
-            return NotSent(str(error))
-        attempt = _Attempt(gate)
-        token = _attempt.set(attempt)
-        try:
-            async with asyncio.timeout(deadline_ms / 1_000):
-                reply = await self._exchange(
-                    method, URL(self._endpoint.origin + full_path + query, encoded=True), body, headers
-                )
-        except (aiohttp.ClientError, _DroppedError, _RefusedError, TimeoutError, OSError) as error:
-            return self._failed(attempt, error)
-        finally:
-            _attempt.reset(token)
-        return _judge(reply)
-
-    async def _exchange(self, method: str, url: URL, body: bytes | None, headers: dict[str, str]) -> _Reply:
-        data = None if body is None else _GatedBody(body, content_type="application/json")
-        sent_ms = self.clock.monotonic_ms()
-        async with self._open().request(
-            method, url, data=data, headers=headers, allow_redirects=False
-        ) as reply:
-            self.clock.observe(reply.headers.get("Date"), sent_ms)
-            return _Reply(reply.status, await reply.read())
-
-    def _failed(self, attempt: _Attempt, error: Exception) -> Unknown | NotSent:
-        """Say what an exception means: everything is Unknown from the moment that bytes may have gone out."""
-        why = why_unreachable(error, self._endpoint.origin)
-        if attempt.sent:
-            return Unknown(attempt.refusal or why)
-        return NotSent(attempt.refusal or why)
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes | None,
+        cost: int,
+        deadline_ms: int,
+        gate: Gate | None,
+    ) -> Reply | Failure:
+        """Take the tokens and send; a Reply is a 2xx."""
+        if self.buckets is not None and not self.buckets.write.try_take(cost):
+            return NotSent(f"the account's Write bucket has no {cost} tokens now")
+        outcome = await self._transport.send(method, path, query, body, deadline_ms=deadline_ms, gate=gate)
+        if self.buckets is not None and isinstance(outcome, Rejected) and outcome.status == 429:  # noqa: PLR2004 - too many requests
+            self.buckets.write.drain()  # the venue knows of requests that this process does not
+        return outcome
 
 
-def _judge(reply: _Reply) -> _Reply | Rejected | Unknown:
-    """Rejected is a 4xx whose body is the venue's; anything that an edge or proxy may have said is Unknown."""
-    if 200 <= reply.status < 300:  # noqa: PLR2004 - the 2xx class
-        return reply
-    error = parse_error_body(reply.status, reply.body)
-    definite = 400 <= reply.status < 500 and reply.status != _REQUEST_TIMEOUT  # noqa: PLR2004 - the 4xx class
-    if definite and error.code not in {"html", "not_json", "empty"}:
-        return Rejected(
-            error.status, error.code, f"{error.message} ({error.details})" if error.details else error.message
-        )
-    return Unknown(str(error))
+def _for_subaccount(order: CreateOrder, subaccount: int) -> CreateOrder:
+    """Return the order with its subaccount written out; raises ValueError for one that must not be sent."""
+    if order.subaccount not in {None, subaccount}:
+        raise ValueError(f"the order names subaccount {order.subaccount}, the call {subaccount}")
+    if not order.client_order_id or len(order.client_order_id) > _MAX_CLIENT_ORDER_ID:
+        raise ValueError(f"an order needs a client order id of 1 to {_MAX_CLIENT_ORDER_ID} characters")
+    return msgspec.structs.replace(order, subaccount=subaccount)
 
 
-def _money(text: str | None) -> int | None:
-    return None if text is None else money_from_dollars(text)
+def _requested(reply: Reply | Failure) -> RequestOutcome:
+    return Requested(reply.status) if isinstance(reply, Reply) else reply
+
+
+def _same(reply: CreateOrderGroupReply) -> CreateOrderGroupReply:
+    return reply

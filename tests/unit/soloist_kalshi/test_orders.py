@@ -154,7 +154,7 @@ async def test_a_second_send_of_one_attempt_is_refused_at_the_socket():
         ScriptedServer(answering(reply(200, GONE), None, reply(200, GONE))) as server,
         OrderClient(server.base_url, SOURCE) as client,
     ):
-        client._open()._middlewares = ()
+        client._transport._open()._middlewares = ()
         assert isinstance(await cancel(client), Cancelled)
         outcome = await cancel(client)
     assert isinstance(outcome, Unknown)
@@ -273,7 +273,7 @@ async def test_nothing_runs_between_the_gate_and_the_socket():
         OrderClient(server.base_url, SOURCE) as client,
     ):
         await create(client)
-        [connection] = next(iter(client._session.connector._conns.values()))
+        [connection] = next(iter(client._transport._session.connector._conns.values()))
         transport = connection[0].transport
         real_write = transport.write
 

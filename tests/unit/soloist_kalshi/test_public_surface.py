@@ -9,18 +9,30 @@ import pytest
 import soloist_kalshi
 
 SURFACE = {
-    "clock": {"DEFAULT_WINDOW_MS", "ServerClock"},
+    "attempt_budget": {"AttemptBudget"},
+    "clock": {"DEFAULT_WINDOW_MS", "ClockReading", "ServerClock"},
     "codec": {"FrameDecoder", "UnknownFields", "decode", "encode"},
     "fees": {
         "DIRECT_PRECISION",
         "INDIRECT_PRECISION",
         "MULTIPLIER_ONE",
         "FeeAccumulator",
+        "FeeKind",
+        "FeeTerms",
         "maker_fee",
+        "multiplier_from_number",
         "taker_fee",
     },
     "keys": {"KeySlot", "SignerSource"},
-    "limits": {"BASIC_LIMITS", "CANCEL_COST", "DEFAULT_COST", "AccountBuckets", "CostTable", "TokenBucket"},
+    "limits": {
+        "BASIC_LIMITS",
+        "BATCH_PATH",
+        "CANCEL_COST",
+        "DEFAULT_COST",
+        "AccountBuckets",
+        "CostTable",
+        "TokenBucket",
+    },
     "numbers": {
         "COUNT_PER_CONTRACT",
         "MONEY_PER_DOLLAR",
@@ -37,14 +49,22 @@ SURFACE = {
     },
     "orders": {
         "Accepted",
+        "AmendOutcome",
+        "Amended",
         "CancelOutcome",
         "Cancelled",
         "CreateOutcome",
+        "DecreaseOutcome",
+        "Decreased",
+        "Failure",
         "Gate",
         "NotSent",
         "OrderClient",
         "Rejected",
+        "RequestOutcome",
+        "Requested",
         "Unknown",
+        "WriteTransport",
     },
     "rest": {"ReadPolicy", "RestClient"},
     "signing": {
@@ -84,7 +104,8 @@ def test_reading_does_not_load_the_order_path():
     """The fence runs without aiohttp and picows, and must not be able to place an order by accident."""
     code = (
         "import sys, soloist_kalshi.rest, soloist_kalshi.signing, soloist_kalshi.codec;"
-        "print(sorted({'aiohttp', 'picows', 'soloist_kalshi.orders', 'soloist_kalshi.websocket'} & set(sys.modules)))"
+        "print(sorted(name for name in sys.modules"
+        " if name in {'aiohttp', 'picows', 'soloist_kalshi.websocket'} or name.startswith('soloist_kalshi.orders')))"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"
@@ -93,5 +114,7 @@ def test_reading_does_not_load_the_order_path():
 def test_rest_has_no_way_to_write_an_order():
     from soloist_kalshi import rest
 
-    source = Path(rest.__file__).read_text()
-    assert "/portfolio/events" not in source
+    for file in Path(rest.__file__).parent.glob("rest*.py"):
+        source = file.read_text()
+        assert "/portfolio/events" not in source
+        assert "soloist_kalshi.orders" not in source
