@@ -17,7 +17,7 @@ from soloist_exchange.matching import LevelChange
 from soloist_exchange.orders import BID, Order, Status
 from soloist_exchange.scenario import Scenario
 from soloist_exchange.store import FULL_SCOPES, AccountRow, KeyRow, Store, StoredFill
-from soloist_exchange.venue import Fill, MarketState, Venue
+from soloist_exchange.venue import Fill, Listener, MarketState, Venue
 
 __all__ = ["Exchange", "PublicTrade", "create_account", "generate_key"]
 
@@ -33,7 +33,7 @@ class PublicTrade:
     fill: Fill
 
 
-class Exchange:
+class Exchange(Listener):
     """A venue, its scenario's participants and its store. One step, one commit."""
 
     def __init__(
@@ -46,7 +46,11 @@ class Exchange:
     ) -> None:
         self.store = Store(directory)
         self.clock_ms = clock_ms
-        self.venue = Venue(clock_ms, lambda: str(uuid.uuid4()), self.store.has_client_order_id)
+        self.venue = Venue(
+            clock_ms,
+            lambda: str(uuid.uuid4()),
+            lambda account_id, _subaccount, name: self.store.has_client_order_id(account_id, name),
+        )
         self.flow = Flow(self.venue, scenario, seed)
         self.trades: deque[PublicTrade] = deque(maxlen=TRADES_KEPT)
         self._trades_seen = 0

@@ -14,7 +14,7 @@ from soloist_exchange.faults import Faults
 from soloist_exchange.ledger import DOLLAR
 from soloist_exchange.matching import LevelChange
 from soloist_exchange.orders import BID, Order
-from soloist_exchange.venue import Fill, MarketState
+from soloist_exchange.venue import Fill, Listener, MarketState
 
 __all__ = ["Feed", "Session"]
 
@@ -57,7 +57,7 @@ class Session:
     last_sid: int = 0
 
 
-class Feed:
+class Feed(Listener):
     """All connections, and what each is told."""
 
     def __init__(self, exchange: Exchange, faults: Faults) -> None:

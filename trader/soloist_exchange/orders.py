@@ -1,5 +1,6 @@
 """An order and its life, in integers: price 1/10 000 dollar on the YES book, count 1/100 contract."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -8,6 +9,8 @@ __all__ = [
     "BID",
     "FINAL_STATUSES",
     "LONGEST_CLIENT_ORDER_ID",
+    "Amendment",
+    "Level",
     "Order",
     "SelfTrade",
     "Status",
@@ -59,6 +62,7 @@ class UpdateReason(StrEnum):
     HALT_CANCEL = "HaltCancel"
     POST_ONLY_CROSS_CANCEL = "PostOnlyCrossCancel"
     REDUCE_ONLY_CANCEL = "ReduceOnlyCancel"
+    ORDER_GROUP_CANCEL = "ORDER_GROUP_CANCEL"
 
 
 FINAL_STATUSES: Final = frozenset({Status.CANCELED, Status.EXECUTED})
@@ -69,19 +73,42 @@ def opposite(side: int) -> int:
     return -side
 
 
+class Level:
+    """The orders at one price of one side, oldest first (a chain through `Order.behind`), and their sum."""
+
+    __slots__ = ("first", "last", "price", "side", "total")
+
+    def __init__(self, side: int, price: int) -> None:
+        self.side = side
+        self.price = price
+        self.total = 0
+        self.first: Order | None = None
+        self.last: Order | None = None
+
+
 class Order:
-    """One order. `remaining` is what may still fill: 0 once the order is closed, whatever was filled."""
+    """One order. `remaining` is what may still fill: 0 once the order is closed, whatever was filled.
+
+    `level`, `ahead` and `behind` are its place in the book (level is None outside of it), `backed` the count that the collateral
+    counts. `releases_id`: the order ended unfilled and, by the venue's switch, its client order id may be used again.
+    """
 
     __slots__ = (
         "account_id",
+        "ahead",
+        "backed",
+        "behind",
         "cancel_on_pause",
         "client_order_id",
         "created_ms",
+        "exchange_index",
         "expiration_ms",
         "fee_carry",
         "filled",
+        "group_id",
         "initial",
         "key_id",
+        "level",
         "maker_cost",
         "maker_fees",
         "order_id",
@@ -89,6 +116,7 @@ class Order:
         "price",
         "reason",
         "reduce_only",
+        "releases_id",
         "remaining",
         "self_trade",
         "sequence",
@@ -121,6 +149,8 @@ class Order:
         post_only: bool = False,
         reduce_only: bool = False,
         cancel_on_pause: bool = False,
+        group_id: str = "",
+        exchange_index: int = 0,
     ) -> None:
         self.order_id = order_id
         self.account_id = account_id
@@ -139,6 +169,13 @@ class Order:
         self.post_only = post_only
         self.reduce_only = reduce_only
         self.cancel_on_pause = cancel_on_pause
+        self.group_id = group_id
+        self.exchange_index = exchange_index
+        self.releases_id = False
+        self.level: Level | None = None
+        self.ahead: Order | None = None
+        self.behind: Order | None = None
+        self.backed = 0
         self.created_ms = created_ms
         self.updated_ms = created_ms
         self.status = Status.RESTING
@@ -151,3 +188,19 @@ class Order:
     def __repr__(self) -> str:
         side = "bid" if self.side == BID else "ask"
         return f"<Order {self.order_id} {self.ticker} {side} {self.remaining}/{self.initial} @ {self.price} {self.status.value}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What an amend asks for (section 8.3). `count` = filled + desired resting; None keeps, `expiration_ms` 0 removes.
+
+    `side`, `ticker` and `expected_client_order_id` are what the caller believes the order to have: another value is a mismatch error.
+    """
+
+    price: int | None = None
+    count: int | None = None
+    client_order_id: str | None = None
+    expiration_ms: int | None = None
+    side: int | None = None
+    ticker: str | None = None
+    expected_client_order_id: str | None = None

@@ -9,7 +9,7 @@ from soloist_exchange.flow import Flow
 from soloist_exchange.ledger import Account
 from soloist_exchange.orders import Order
 from soloist_exchange.scenario import Scenario
-from soloist_exchange.venue import Fill, Venue
+from soloist_exchange.venue import Fill, Listener, Venue
 
 START_MS = 1_700_000_000_000
 CENTS = 10_000  # money
@@ -25,7 +25,7 @@ class Clock:
         return self.now_ms
 
 
-class Tape:
+class Tape(Listener):
     """Everything that a venue tells, as lines."""
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class World:
     def __init__(self, scenario: Scenario, seed: int = 1) -> None:
         self.clock = Clock()
         numbers = itertools.count(1)
-        self.used: set[tuple[int, str]] = set()
-        self.venue = Venue(self.clock, lambda: f"id-{next(numbers)}", lambda *name: name in self.used)
+        self.used: set[tuple[int, int, str]] = set()
+        self.venue = Venue(self.clock, lambda: f"id-{next(numbers)}", self._is_taken)
         self.tape = Tape()
         self.venue.listeners.append(self.tape)
         self.flow = Flow(self.venue, scenario, seed)
@@ -80,8 +80,15 @@ class World:
             created_ms=self.clock(), client_order_id=fields.pop("client_order_id", order_id), **fields,
         )  # fmt: skip
         made = self.venue.create(order)
-        self.used.add((account_id, made.client_order_id))
+        if not made.releases_id:
+            self.used.add((account_id, made.subaccount, made.client_order_id))
         return made
+
+    def _is_taken(self, account_id: int, subaccount: int | None, client_order_id: str) -> bool:
+        return any(
+            (who, name) == (account_id, client_order_id) and subaccount in {None, sub}
+            for who, sub, name in self.used
+        )
 
     def run(self, steps: int, step_ms: int = 100) -> None:
         for _ in range(steps):

@@ -78,8 +78,9 @@ def test_a_partly_filled_order_rests_with_what_it_had_left(start, account_id):
     exchange.commit()
     assert (order.filled, order.remaining) == (333, 667)
     (restored,) = start().venue.resting(account_id)
-    assert {name: getattr(restored, name) for name in Order.__slots__} == {
-        name: getattr(order, name) for name in Order.__slots__
+    fields = set(Order.__slots__) - {"level", "ahead", "behind"}  # its place in the other book
+    assert {name: getattr(restored, name) for name in fields} == {
+        name: getattr(order, name) for name in fields
     }
 
 
