@@ -1,18 +1,37 @@
 """Who sends a request: signature, time, scope and subaccount (section 2)."""
 
-from collections.abc import Mapping
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from soloist_kalshi.signing import HEADER_KEY, HEADER_SIGNATURE, HEADER_TIMESTAMP, signed_text
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from soloist_kalshi.signing import HEADER_KEY, HEADER_SIGNATURE, HEADER_TIMESTAMP, Verifier, signed_text
 
 from soloist_exchange.errors import Refused
 from soloist_exchange.exchange import Exchange
 from soloist_exchange.store import KeyRow
+from soloist_exchange.switches import Switches
 
-__all__ = ["Caller", "authenticate", "require_scope", "require_subaccount"]
+__all__ = [
+    "Caller",
+    "authenticate",
+    "clock_skew",
+    "require_scope",
+    "require_subaccount",
+    "restricted",
+    "wall_clock_ms",
+]
 
-WINDOW_MS = 20_000
-LONGEST_TIMESTAMP = 15
+WINDOW_MS: Final = Switches().clock_past_ms
+LONGEST_TIMESTAMP: Final = 15
+_KEY, _TIMESTAMP, _SIGNATURE = HEADER_KEY.lower(), HEADER_TIMESTAMP.lower(), HEADER_SIGNATURE.lower()
+_SHA256: Final = hashes.SHA256()
+_ANY_SALT: Final = padding.PSS(mgf=padding.MGF1(_SHA256), salt_length=padding.PSS.AUTO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,39 +47,77 @@ class Caller:
         return self.key.account_id
 
 
-def authenticate(exchange: Exchange, headers: Mapping[str, str], method: str, path: str) -> Caller:
-    """Return who signed the request. Raises Refused with the four bodies of section 2."""
-    key_id, timestamp = headers.get(HEADER_KEY, ""), headers.get(HEADER_TIMESTAMP, "")
-    signature = headers.get(HEADER_SIGNATURE, "")
+def wall_clock_ms() -> int:
+    """Return the time that signatures are judged by: a virtual clock moves the venue, not its clients."""
+    return time.time_ns() // 1_000_000
+
+
+def authenticate(
+    exchange: Exchange,
+    headers: Mapping[str, str],
+    method: str,
+    path: str,
+    now_ms: Callable[[], int] = wall_clock_ms,
+) -> Caller:
+    """Return who signed the request. Header names are in lower case. Raises Refused with the bodies of section 2."""
+    signature = headers.get(_SIGNATURE, "")
     if not signature:
         raise Refused(401, "signature_is_missing_from_headers", "signature is missing from headers")
-    key = exchange.key(key_id)
+    key = exchange.key(headers.get(_KEY, ""))
     if key is None:
         raise Refused(401, "authentication_error", details="NOT_FOUND")
-    if not _is_time(timestamp) or abs(exchange.clock_ms() - int(timestamp)) > WINDOW_MS:
-        raise Refused(401, "header_timestamp_expired", "header timestamp expired")
-    if not key.verifier.verify(signed_text(timestamp, method, path), signature):
+    switches, timestamp = exchange.venue.switches, headers.get(_TIMESTAMP, "")
+    if not _is_in_window(timestamp, now_ms(), switches):
+        raise clock_skew()
+    text = signed_text(timestamp, method, path)
+    if not key.verifier.verify(text, signature) and not (
+        switches.pss_salt == "any" and _verifies_with_any_salt(key.verifier, text, signature)
+    ):
         raise Refused(401, "authentication_error", details="INCORRECT_API_KEY_SIGNATURE")
     return Caller(key, exchange.account(key.account_id).name)
 
 
-def _is_time(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_TIMESTAMP
+def _is_in_window(timestamp: str, now_ms: int, switches: Switches) -> bool:
+    if not timestamp.isascii() or not timestamp.isdecimal() or len(timestamp) > LONGEST_TIMESTAMP:
+        return False
+    return -switches.clock_past_ms <= int(timestamp) - now_ms <= switches.clock_future_ms
+
+
+def _verifies_with_any_salt(verifier: Verifier, text: bytes, signature: str) -> bool:
+    """Whether an RSA signature is right whatever its salt is long (question 2 of section 16)."""
+    key = verifier._key  # noqa: SLF001 - the client's verifier is strict on purpose, and only this switch is not
+    if not isinstance(key, rsa.RSAPublicKey):
+        return False
+    try:
+        key.verify(b64decode(signature, validate=True), text, _ANY_SALT, _SHA256)
+    except (InvalidSignature, Base64Error, ValueError):
+        return False
+    return True
+
+
+def clock_skew() -> Refused:
+    """Return the refusal of a timestamp that is out of the window."""
+    return Refused(401, "header_timestamp_expired", "header timestamp expired")
+
+
+def restricted() -> Refused:
+    """Return the refusal of a key that is bound to one subaccount."""
+    return Refused(
+        403,
+        "subaccount_restricted",
+        "this API key is restricted to a single sub-account and cannot access this endpoint",
+    )
 
 
 def require_scope(caller: Caller, wanted: str) -> None:
     """Refuse with 403 unless the key has the scope: `write` includes `write::trade`, `read` is its own."""
-    parent = wanted.partition("::")[0]
-    if not {wanted, parent} & set(caller.key.scopes):
-        raise Refused(403, "insufficient_scope", f"this API key does not have the scope {wanted}")
+    if wanted in caller.key.scopes or wanted.partition("::")[0] in caller.key.scopes:
+        return
+    raise Refused(403, "insufficient_scope", f"this API key does not have the scope {wanted}")
 
 
 def require_subaccount(caller: Caller, subaccount: int | None) -> None:
     """Refuse with 403 when a key that is restricted to one subaccount reaches for another, or for all."""
-    restricted = caller.key.subaccount
-    if restricted is not None and subaccount != restricted:
-        raise Refused(
-            403,
-            "subaccount_restricted",
-            "this API key is restricted to a single sub-account and cannot access this endpoint",
-        )
+    bound = caller.key.subaccount
+    if bound is not None and subaccount != bound:
+        raise restricted()

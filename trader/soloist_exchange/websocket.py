@@ -191,7 +191,7 @@ class _ProtocolError(Exception):
 
 
 class WebSocket(asyncio.Protocol):
-    """One WebSocket connection. `on_text` hears each message, `on_lost` its end, once.
+    """One WebSocket connection. `on_open` gets where frames are put, `on_text` hears each message, `on_lost` its end, once.
 
     `ping_when_busy` tells whether a connection that was sent frames since the last ping is pinged, too (section 16, question 21).
     """
@@ -201,12 +201,14 @@ class WebSocket(asyncio.Protocol):
         turn: Turn,
         *,
         deflate: bool,
+        on_open: Callable[[Outbox], None],
         on_text: Callable[[str], None],
         on_lost: Callable[[], None],
         ping_when_busy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._turn = turn
         self._deflate = deflate
+        self._on_open = on_open
         self._on_text = on_text
         self._on_lost = on_lost
         self._ping_when_busy = ping_when_busy
@@ -231,6 +233,7 @@ class WebSocket(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._outbox = Outbox(self._transport, self._turn, deflate=self._deflate)
         self._ping = asyncio.get_running_loop().call_later(PING_S, self._heartbeat)
+        self._on_open(self._outbox)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
