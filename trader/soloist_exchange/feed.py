@@ -1,320 +1,265 @@
-"""The WebSocket half of the wire: commands, subscriptions, sequence numbers and frames (section 13)."""
+"""The WebSocket half of the wire: every connection is told what it subscribed to, through the faults in force (section 13)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
-import msgspec
 from soloist_kalshi import frames
-from soloist_kalshi.numbers import count_to_text, price_to_dollars
+from soloist_kalshi.numbers import count_to_text
 
-from soloist_exchange import wire
-from soloist_exchange.auth import Caller
-from soloist_exchange.exchange import Exchange
-from soloist_exchange.faults import Faults
-from soloist_exchange.ledger import DOLLAR
+from soloist_exchange import feed_commands as commands
+from soloist_exchange import wire_frames
+from soloist_exchange.faults import Faults, FrameFault
+from soloist_exchange.feed_commands import CommandError
+from soloist_exchange.feed_desk import Desk, Limits, refuse
+from soloist_exchange.feed_sessions import Session, Sessions, Subscription
+from soloist_exchange.groups import Group
+from soloist_exchange.ledger import Position
+from soloist_exchange.listener import Fill, Listener, Settlement
+from soloist_exchange.markets import EventState, MarketState
 from soloist_exchange.matching import LevelChange
-from soloist_exchange.orders import BID, Order
-from soloist_exchange.venue import Fill, Listener, MarketState
+from soloist_exchange.orders import Order
+from soloist_exchange.venue import Venue
 
-__all__ = ["Feed", "Session"]
+__all__ = ["Feed", "Limits", "Session"]
 
-CHANNELS = frozenset({"orderbook_delta", "ticker", "trade", "fill", "market_positions", "user_orders"})
-NEEDS_MARKETS = frozenset({"orderbook_delta"})
-COMMANDS = ("subscribe", "unsubscribe", "update_subscription", "list_subscriptions")
-ACTIONS = ("add_markets", "delete_markets", "get_snapshot")
-
-PARAMS_REQUIRED, CHANNELS_REQUIRED, UNKNOWN_COMMAND, UNKNOWN_SID = 2, 3, 5, 7
-UNKNOWN_CHANNEL, INVALID_PARAMETER, ONE_SID, UNSUPPORTED_ACTION, MARKETS_REQUIRED = 8, 11, 12, 13, 14
-SIDS_REQUIRED, ACTION_REQUIRED = 4, 15
+HELD_S = 0.2  # how long a frame waits at most for the one that is to overtake it
 
 
-@dataclass(slots=True)
-class _Subscription:
-    """One channel of one connection. `tickers` None = every market; `seq` counts snapshots, deltas and control frames alike."""
+class _Exchange(Protocol):
+    """What the feed listens to."""
 
-    sid: int
-    channel: str
-    tickers: set[str] | None
-    yes_prices: bool = False
-    seq: int = 0
-
-    def next_seq(self) -> int:
-        self.seq += 1
-        return self.seq
-
-    def wants(self, ticker: str) -> bool:
-        return self.tickers is None or ticker in self.tickers
-
-
-@dataclass(slots=True)
-class Session:
-    """One connection; `send` queues an encoded frame."""
-
-    caller: Caller
-    send: Callable[[bytes], None]
-    close: Callable[[], None]
-    subscriptions: dict[int, _Subscription] = field(default_factory=dict)
-    last_sid: int = 0
+    @property
+    def venue(self) -> Venue:
+        """The venue."""
 
 
 class Feed(Listener):
-    """All connections, and what each is told."""
+    """All connections, and what each is told.
 
-    def __init__(self, exchange: Exchange, faults: Faults) -> None:
-        self._exchange = exchange
+    `later(delay_s, call)` runs a call later, on the event loop unless a test says otherwise; `monotonic_s` counts commands per second.
+    """
+
+    def __init__(
+        self,
+        exchange: _Exchange,
+        faults: Faults,
+        *,
+        later: Callable[[float, Callable[[], None]], object] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
+    ) -> None:
+        self._venue = exchange.venue
         self._faults = faults
-        self.sessions: list[Session] = []
-        exchange.venue.listeners.append(self)
+        self._later = later if later is not None else _on_the_loop
+        self.sessions = Sessions()
+        self._desk = Desk(self._venue, self.sessions, monotonic_s=monotonic_s, limits=limits)
+        self._tops: dict[str, tuple[Any, ...]] = {}
+        self._events = set(self._venue.events)
+        self._venue.listeners.append(self)
+
+    # ------------------------------------------------------------------ connections
 
     def key_deleted(self, key_id: str) -> None:
-        """End the connections of a key that was deleted (a switch of the venue's issue; closing is the default)."""
-        for session in list(self.sessions):
-            if session.caller.key.key_id == key_id:
-                session.close()
+        """End the connections of a deleted key once it works no more, or only what it may ask for (two switches)."""
+        delay_ms = self._venue.switches.revocation_delay_ms
+        if delay_ms:
+            self._later(delay_ms / 1000, lambda: self._revoke(key_id))
+        else:
+            self._revoke(key_id)
 
-    def disconnect(self, account: str) -> int:
-        """End the connections of an account ("" = all) and return how many."""
-        ended = [s for s in self.sessions if account in {"", s.caller.account}]
+    def _revoke(self, key_id: str) -> None:
+        for session in self.sessions:
+            if session.caller.key.key_id == key_id:
+                session.authenticated = False
+                if self._venue.switches.deleted_key_ends_websocket:
+                    session.close()
+
+    def disconnect(self, account: str, how: Literal["with_frame", "without_frame"] = "with_frame") -> int:
+        """End the connections of an account ("" = all), with a close frame or without, and return how many."""
+        ended = [session for session in self.sessions if account in {"", session.caller.account}]
         for session in ended:
-            session.close()
+            if how == "without_frame" and session.abort is not None:
+                session.abort()
+            else:
+                session.close()
         return len(ended)
 
-    # ------------------------------------------------------------------ commands
+    def command(self, session: Session, raw: str | bytes) -> None:
+        """Carry out one command, or answer with the error of section 13.2."""
+        self._desk.command(session, raw)
 
-    def command(self, session: Session, raw: str) -> None:
-        """Carry out one command frame, or answer with the error of section 13.2."""
-        try:
-            command = msgspec.json.decode(raw, type=frames.Command)
-        except msgspec.DecodeError:
-            self._refuse(session, *_diagnosis(raw))
-            return
-        if isinstance(command, frames.SubscribeCommand):
-            self._subscribe(session, command)
-        elif isinstance(command, frames.UnsubscribeCommand):
-            self._unsubscribe(session, command)
-        elif isinstance(command, frames.UpdateSubscriptionCommand):
-            self._update(session, command)
-        else:
-            listed = [_info(item) for item in session.subscriptions.values()]
-            self._send(session, frames.OkFrame(id=command.id, msg=listed))
-
-    def _subscribe(self, session: Session, command: frames.SubscribeCommand) -> None:
-        wanted = command.params
-        tickers = set(wanted.market_tickers or ([wanted.market_ticker] if wanted.market_ticker else []))
-        if not wanted.channels:
-            self._refuse(session, command.id, CHANNELS_REQUIRED, "channels required")
-            return
-        for channel in wanted.channels:
-            if channel not in CHANNELS:
-                self._refuse(session, command.id, UNKNOWN_CHANNEL, f"unknown channel {channel}")
-            elif channel in NEEDS_MARKETS and not tickers:
-                self._refuse(session, command.id, MARKETS_REQUIRED, "market ticker required")
-            else:
-                self._open(session, command, channel, tickers)
-
-    def _open(
-        self, session: Session, command: frames.SubscribeCommand, channel: str, tickers: set[str]
-    ) -> None:
-        """Open a channel. One that is open already keeps its sid and gets the markets that are new to it (section 13.2)."""
-        found = next((item for item in session.subscriptions.values() if item.channel == channel), None)
-        if found is None:
-            session.last_sid += 1
-            found = _Subscription(
-                session.last_sid, channel, tickers or None, yes_prices=bool(command.params.use_yes_price)
-            )
-            session.subscriptions[found.sid] = found
-            new = tickers
-        else:
-            new = tickers - (found.tickers or set())
-            found.tickers = found.tickers | tickers if found.tickers and tickers else None
-        told = frames.SubscribedMessage(channel=channel, sid=found.sid)
-        self._send(session, frames.SubscribedFrame(id=command.id, msg=told))
-        if channel == "orderbook_delta":
-            self._snapshots(session, found, sorted(new))
-        elif channel == "ticker" and command.params.send_initial_snapshot:
-            self._tops(session, found)
-
-    def _tops(self, session: Session, found: _Subscription) -> None:
-        now_ms = self._exchange.clock_ms()
-        for market in self._exchange.venue.markets.values():
-            if found.wants(market.ticker):
-                told = wire.ticker_message(market, now_ms)
-                self._send(session, frames.TickerFrame(sid=found.sid, msg=told))
-
-    def _unsubscribe(self, session: Session, command: frames.UnsubscribeCommand) -> None:
-        for sid in command.params.sids:
-            ended = session.subscriptions.pop(sid, None)
-            if ended is None:
-                self._refuse(session, command.id, UNKNOWN_SID, f"unknown subscription id {sid}")
-            else:
-                self._send(session, frames.UnsubscribedFrame(id=command.id, sid=sid, seq=ended.next_seq()))
-
-    def _update(self, session: Session, command: frames.UpdateSubscriptionCommand) -> None:
-        wanted = command.params
-        sids = wanted.sids or ([wanted.sid] if wanted.sid else [])
-        tickers = wanted.market_tickers or ([wanted.market_ticker] if wanted.market_ticker else [])
-        if len(sids) != 1:
-            self._refuse(session, command.id, ONE_SID, "exactly one subscription id")
-            return
-        found = session.subscriptions.get(sids[0])
-        if found is None:
-            self._refuse(session, command.id, UNKNOWN_SID, f"unknown subscription id {sids[0]}")
-            return
-        if not tickers:
-            self._refuse(session, command.id, MARKETS_REQUIRED, "market ticker required")
-            return
-        if wanted.action == "get_snapshot":
-            self._snapshots(session, found, tickers, command.id)
-            return
-        held = found.tickers or set()
-        new = [ticker for ticker in tickers if ticker not in held]
-        found.tickers = held | set(tickers) if wanted.action == "add_markets" else held - set(tickers)
-        told = frames.OkMessage(market_tickers=sorted(found.tickers))
-        self._send(session, frames.OkFrame(id=command.id, sid=found.sid, seq=found.next_seq(), msg=told))
-        if wanted.action == "add_markets" and found.channel == "orderbook_delta":
-            self._snapshots(session, found, new)
-
-    def _snapshots(
-        self, session: Session, found: _Subscription, tickers: list[str], command_id: int | None = None
-    ) -> None:
-        for ticker in tickers:
-            state = self._exchange.venue.markets.get(ticker)
-            if state is None:
-                self._refuse(session, command_id, INVALID_PARAMETER, "unknown market", ticker)
-                continue
-            yes, no = wire.book_levels(state.book, yes_prices=found.yes_prices)
-            message = frames.OrderbookSnapshotMessage(
-                market_ticker=ticker, market_id=ticker, yes_dollars_fp=yes, no_dollars_fp=no
-            )
-            frame = frames.OrderbookSnapshotFrame(
-                sid=found.sid, seq=found.next_seq(), msg=message, id=command_id
-            )
-            self._send(session, frame)
-
-    def _refuse(
-        self, session: Session, command_id: int | None, code: int, text: str, ticker: str | None = None
-    ) -> None:
-        message = frames.ErrorMessage(code=code, msg=text, market_ticker=ticker)
-        self._send(session, frames.ErrorFrame(id=command_id, msg=message))
-
-    # ------------------------------------------------------------------ what the venue tells (see venue.Listener)
-
-    def on_accepted(self, order: Order) -> None:
-        """The reply and the order's next state tell its owner."""
+    # ------------------------------------------------------------------ what the venue tells (see listener.Listener)
 
     def on_book(self, market: MarketState, changes: list[LevelChange]) -> None:
-        """Send deltas and tops of a changed book."""
-        now_ms = self._exchange.clock_ms()
-        touched = [
-            (session, found)
-            for session in self.sessions
-            for found in session.subscriptions.values()
-            if found.channel in {"orderbook_delta", "ticker"} and found.wants(market.ticker)
-        ]
-        for session, found in touched:
-            if found.channel == "ticker":
-                told = wire.ticker_message(market, now_ms)
-                self._channel(session, found, frames.TickerFrame(sid=found.sid, msg=told))
-                continue
+        """Send the deltas and the top of a changed book."""
+        hearers = self.sessions.of("orderbook_delta", market.ticker)
+        if hearers:
+            moment = wire_frames.Delta.moment(self._venue.now_ms)
+            faulty = self._faults.hits_frames
             for change in changes:
-                self._delta(session, found, market, change, now_ms)
+                self._send_delta(hearers, market, change, moment, faulty=faulty)
+        self._top(market)
 
-    def _delta(
-        self, session: Session, found: _Subscription, market: MarketState, change: LevelChange, now_ms: int
+    def _send_delta(
+        self,
+        hearers: Sequence[Subscription],
+        market: MarketState,
+        change: LevelChange,
+        moment: bytes,
+        *,
+        faulty: bool,
     ) -> None:
-        own = change.order.account_id == session.caller.account_id
-        message = frames.OrderbookDeltaMessage(
-            market_ticker=market.ticker,
-            market_id=market.ticker,
-            price_dollars=price_to_dollars(
-                change.price if change.side == BID or found.yes_prices else DOLLAR - change.price
-            ),
-            delta_fp=count_to_text(change.delta),
-            side=wire.outcome(change.side),
-            ts=wire.rfc3339(now_ms),
-            ts_ms=now_ms,
-            client_order_id=change.order.client_order_id if own else None,
-            subaccount=change.order.subaccount if own else None,
-        )
-        frame = frames.OrderbookDeltaFrame(sid=found.sid, seq=found.next_seq(), msg=message)
-        self._channel(session, found, frame)
+        """Send one change. This is the hot path: a body is made once, and only its head for each connection."""
+        delta = wire_frames.Delta(market.ticker, change, moment)
+        owner, subaccount = change.order.account_id, change.order.subaccount
+        of_no = delta.body(yes_prices=False, own=False)
+        of_yes = delta.body(yes_prices=True, own=False)
+        for found in hearers:
+            body = of_yes if found.yes_prices else of_no
+            if found.account_id == owner and found.subaccount in {None, subaccount}:
+                body = delta.body(yes_prices=found.yes_prices, own=True)
+            found.seq = seq = found.seq + 1
+            frame = b'%b%d,"msg":%b}' % (found.head, seq, body)
+            if faulty:
+                self._deliver(found, frame)
+            else:
+                found.send(frame)
+
+    def _top(self, market: MarketState) -> None:
+        """Send a tick when a field of it changed."""
+        hearers = self.sessions.of("ticker", market.ticker)
+        if not hearers:
+            self._tops.pop(market.ticker, None)  # what nobody heard must not hide the next tick from somebody
+            return
+        shown = wire_frames.ticker_fields(market)
+        if self._tops.get(market.ticker) != shown:
+            self._tops[market.ticker] = shown
+            self._tell(hearers, wire_frames.ticker(market, self._venue.now_ms))
 
     def on_trade(self, market: MarketState, fill: Fill) -> None:
         """Send a public trade."""
-        for session in self.sessions:
-            for found in session.subscriptions.values():
-                if found.channel == "trade" and found.wants(market.ticker):
-                    message = wire.trade_message(market, fill)
-                    self._channel(
-                        session, found, frames.TradeFrame(sid=found.sid, seq=found.next_seq(), msg=message)
-                    )
+        if hearers := self.sessions.of("trade", market.ticker):
+            self._tell(hearers, wire_frames.trade(fill))
 
     def on_fill(self, fill: Fill) -> None:
         """Send a fill, and the position after it, to its owner."""
-        for session, found in self._private(fill.order, "fill"):
-            self._channel(session, found, frames.FillFrame(sid=found.sid, msg=wire.fill_message(fill)))
         order = fill.order
-        for session, found in self._private(order, "market_positions"):
-            held = self._exchange.account(order.account_id).position(order.subaccount, order.ticker)
-            message = wire.position_message(order.account_id, order.subaccount, order.ticker, held)
-            self._channel(session, found, frames.MarketPositionFrame(sid=found.sid, msg=message))
+        if hearers := self._owned("fill", order):
+            self._tell(hearers, wire_frames.fill(fill))
+        self._send_position(order.account_id, order.subaccount, order.ticker)
+
+    def on_settlement(self, settlement: Settlement) -> None:
+        """Send the position that is over."""
+        self._send_position(settlement.account_id, settlement.subaccount, settlement.ticker)
+
+    def _send_position(self, account_id: int, subaccount: int, ticker: str) -> None:
+        if hearers := self.sessions.owned("market_positions", account_id, subaccount, ticker):
+            held = self._venue.ledger.accounts[account_id].positions.get((subaccount, ticker), Position())
+            self._tell(hearers, wire_frames.position(account_id, subaccount, ticker, held))
 
     def on_order(self, order: Order) -> None:
         """Send an order's new state to its owner."""
-        for session, found in self._private(order, "user_orders"):
-            self._channel(
-                session, found, frames.UserOrderFrame(sid=found.sid, msg=wire.user_order_message(order))
+        if hearers := self._owned("user_orders", order):
+            self._tell(hearers, wire_frames.user_order(order))
+
+    def on_group(self, group: Group, event_type: str) -> None:
+        """Send an order group's change to its owner."""
+        if hearers := self.sessions.owned("order_group_updates", group.account_id, group.subaccount, None):
+            limit = count_to_text(group.limit) if event_type in {"created", "limit_updated"} else None
+            message = frames.OrderGroupUpdateMessage(
+                event_type=event_type,
+                order_group_id=group.group_id,
+                ts_ms=self._venue.now_ms,
+                contracts_limit_fp=limit,
             )
+            self._tell(hearers, wire_frames.encode(message))
 
-    def _private(self, order: Order, channel: str) -> list[tuple[Session, _Subscription]]:
-        """Return the owner's subscriptions of a private channel; a restricted key hears of its subaccount only."""
-        return [
-            (session, found)
-            for session in self.sessions
-            if session.caller.account_id == order.account_id
-            and session.caller.key.subaccount in {None, order.subaccount}
-            for found in session.subscriptions.values()
-            if found.channel == channel and found.wants(order.ticker)
-        ]
+    def on_market(self, market: MarketState, event_type: str) -> None:
+        """Send a market's change, after the event that is new with it."""
+        hearers = self.sessions.of_all("market_lifecycle_v2")
+        if event_type == "created" and market.event_ticker not in self._events:
+            self._events.add(market.event_ticker)
+            event = self._venue.events[market.event_ticker]
+            self._tell(hearers, wire_frames.event_lifecycle(event), "event_lifecycle")
+        self._tell(hearers, wire_frames.lifecycle(market, event_type))
+        self._top(market)
 
-    def _channel(self, session: Session, found: _Subscription, frame: frames.Frame) -> None:
-        if not self._faults.drops_frame(session.caller.account, found.channel):
-            self._send(session, frame)
+    def event_fee_changed(self, event: EventState, kind: str | None, multiplier: float | None) -> None:
+        """Send that an event has fees of its own now, or (None, None) its series' again; the multiplier is 1 for the usual fees."""
+        message = frames.EventFeeUpdateMessage(
+            event_ticker=event.ticker, fee_type_override=kind, fee_multiplier_override=multiplier
+        )
+        hearers = self.sessions.of_all("market_lifecycle_v2")
+        self._tell(hearers, wire_frames.encode(message), "event_fee_update")
 
-    def _send(self, session: Session, frame: frames.Frame) -> None:
-        session.send(msgspec.json.encode(frame))
+    def _owned(self, channel: str, order: Order) -> list[Subscription]:
+        return self.sessions.owned(channel, order.account_id, order.subaccount, order.ticker)
+
+    # ------------------------------------------------------------------ delivery
+
+    def _tell(self, hearers: Sequence[Subscription], body: bytes, frame_type: str = "") -> None:
+        """Send one message to many, of the channel's type unless another is named."""
+        faulty = self._faults.hits_frames
+        for found in hearers:
+            if frame_type:
+                frame = b'{"type":"%b","sid":%d,"seq":%d,"msg":%b}' % (
+                    frame_type.encode(),
+                    found.sid,
+                    found.next_seq(),
+                    body,
+                )
+            elif found.channel.sequenced:
+                frame = b'%b%d,"msg":%b}' % (found.head, found.next_seq(), body)
+            else:
+                frame = b"%b%b}" % (found.head, body)
+            if faulty:
+                self._deliver(found, frame)
+            else:
+                found.send(frame)
+
+    def _deliver(self, found: Subscription, frame: bytes) -> None:
+        """Send a frame through the faults: lost, twice, late, after the next one, or as the end of its subscription."""
+        session = found.session
+        if not found.alive:
+            return
+        fault = self._faults.frame(session.caller.account, found.channel.name)
+        if fault is None:
+            session.send(frame)
+        elif fault.kind == "overflow":
+            self.overflow(found)
+        elif fault.kind == "frame_reordered":
+            session.held.append(frame)
+            self._later(HELD_S, lambda: self._release(session))
+            return
+        else:
+            self._twist(session, frame, fault)
+        if session.held:
+            self._release(session)
+
+    def _twist(self, session: Session, frame: bytes, fault: FrameFault) -> None:
+        if fault.kind == "frame_duplicated":
+            session.send(frame)
+            session.send(frame)
+        elif fault.kind == "frame_delayed":
+            self._later(fault.delay_ms / 1000, lambda: self._send_late(session, frame))
+
+    def _send_late(self, session: Session, frame: bytes) -> None:
+        if session in self.sessions:
+            session.send(frame)
+
+    def _release(self, session: Session) -> None:
+        """Send what waited to be overtaken."""
+        held, session.held = session.held, []
+        for frame in held:
+            self._send_late(session, frame)
+
+    def overflow(self, found: Subscription) -> None:
+        """End a subscription with the terminal error 25: its reader must subscribe again."""
+        self.sessions.end(found)
+        refuse(found.session, None, CommandError(commands.OVERFLOW), found)
 
 
-def _info(item: _Subscription) -> frames.SubscriptionInfo:
-    tickers = sorted(item.tickers) if item.tickers is not None else None
-    return frames.SubscriptionInfo(channel=item.channel, sid=item.sid, market_tickers=tickers)
-
-
-def _diagnosis(raw: str) -> tuple[int | None, int, str]:
-    """Say what is wrong with a command that could not be read: its id where there is one, code and text."""
-    try:
-        fields = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        return None, 1, "unable to process message"
-    if not isinstance(fields, dict):
-        return None, 1, "unable to process message"
-    found = fields.get("id")
-    command_id = found if isinstance(found, int) and found >= 1 else None
-    if fields.get("cmd") not in COMMANDS:
-        return command_id, UNKNOWN_COMMAND, "unknown command"
-    params = fields.get("params")
-    if not isinstance(params, dict):
-        return command_id, PARAMS_REQUIRED, "params required"
-    return command_id, *_parameter_diagnosis(fields["cmd"], params)
-
-
-def _parameter_diagnosis(name: str, params: dict[str, object]) -> tuple[int, str]:
-    if name == "subscribe" and "channels" not in params:
-        return CHANNELS_REQUIRED, "channels required"
-    if name == "unsubscribe" and "sids" not in params:
-        return SIDS_REQUIRED, "subscription ids required"
-    if name == "update_subscription" and "action" not in params:
-        return ACTION_REQUIRED, "action required"
-    if name == "update_subscription" and params["action"] not in ACTIONS:
-        return UNSUPPORTED_ACTION, "unsupported action"
-    return INVALID_PARAMETER, "invalid parameter"
+def _on_the_loop(delay_s: float, call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(delay_s, call)
