@@ -6,6 +6,8 @@ gap is told before the frame that reveals it. After a reconnect all sids are voi
 """
 
 import asyncio
+import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -14,6 +16,7 @@ from typing import Literal
 import msgspec
 import picows
 
+from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.codec import encode
 from soloist_kalshi.endpoint import Backoff, Endpoint, current_signer, tls_context, why_unreachable
@@ -34,15 +37,24 @@ from soloist_kalshi.frames import (
 )
 from soloist_kalshi.keys import SignerSource
 from soloist_kalshi.signing import Signer
+from soloist_kalshi.websocket_dial import Dialer
 
 __all__ = ["Gap", "SequenceTracker", "WebSocketClient", "WebSocketPolicy"]
 
+# RFC 7692: every message is its own stream, cut off before this tail.
+_DEFLATE_OFFER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+_DEFLATE_TAIL = b"\x00\x00\xff\xff"
 _NO_CLOSE_FRAME = "the connection ended without a close frame, or our ping was not answered"
 
 
 @dataclass(frozen=True, slots=True)
 class WebSocketPolicy:
-    """Limits of one connection. Liveness: any frame within `idle_ms`, or our own ping answered within `pong_ms`."""
+    """Limits of one connection. Liveness: any frame within `idle_ms`, or our own ping answered within `pong_ms`.
+
+    A read whose frames take longer than `slow_read_ms` to handle is counted: the venue drops consumers that are too slow (error 25).
+    `deflate` offers permessage-deflate; it saves bandwidth and costs time on every frame, so it is off. picows leaves compression to
+    its user: the frames are inflated here, without a context between messages.
+    """
 
     connect_ms: int = 10_000
     idle_ms: int = 10_000
@@ -51,6 +63,8 @@ class WebSocketPolicy:
     base_wait_ms: int = 200
     cap_wait_ms: int = 10_000
     max_frame_bytes: int = 64 * 1024 * 1024
+    slow_read_ms: int = 100
+    deflate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,14 @@ class _Listener(picows.WSListener):
         self._parts: list[bytes] = []
         self._length = 0
         self._ended = False
+        self._compressed = False
+        self._read_began_ns = 0
+
+    def pause_writing(self) -> None:
+        self._client.writing_paused(paused=True)
+
+    def resume_writing(self) -> None:
+        self._client.writing_paused(paused=False)
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if self._ended or self._client.dropped:
@@ -116,13 +138,21 @@ class _Listener(picows.WSListener):
     def _handle(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
         if kind in {picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION}:
+            if not self._read_began_ns:
+                self._read_began_ns = time.monotonic_ns()
             payload = frame.get_payload_as_bytes()
+            if frame.rsv1:
+                self._compressed = True
             if not frame.fin or self._parts:
                 payload = self._assemble(payload, last=frame.fin)
+            if payload and self._compressed:
+                self._compressed = False
+                payload = self._inflate(payload)
             if payload:
                 self._client.deliver(payload)
             if frame.last_in_buffer:
-                self._client.read_ended()
+                took_ns, self._read_began_ns = time.monotonic_ns() - self._read_began_ns, 0
+                self._client.read_ended(took_ns // 1_000_000)
         elif kind is picows.WSMsgType.CLOSE:
             self._client.closed_by_venue(frame.get_close_code(), frame.get_close_reason())
             transport.send_close(frame.get_close_code())
@@ -137,6 +167,20 @@ class _Listener(picows.WSListener):
             return b""
         whole = b"".join(self._parts)
         self._parts, self._length = [], 0
+        return whole
+
+    def _inflate(self, payload: bytes) -> bytes:
+        """Return the message of a compressed one; the limit holds for what comes out, too."""
+        if not self._client.policy.deflate:
+            raise VenueProtocolError("a compressed message, and compression was not agreed on", payload)
+        limit = self._client.policy.max_frame_bytes
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            whole = inflater.decompress(payload + _DEFLATE_TAIL, limit)
+        except zlib.error as error:
+            raise VenueProtocolError(f"a message that cannot be inflated: {error}", payload) from error
+        if inflater.unconsumed_tail:
+            raise VenueProtocolError("a compressed message exceeds the frame limit", payload)
         return whole
 
 
@@ -165,6 +209,7 @@ class WebSocketClient:
         clock: ServerClock | None = None,
         policy: WebSocketPolicy | None = None,
         random: Random | None = None,
+        budget: AttemptBudget | None = None,
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self.policy = policy if policy is not None else WebSocketPolicy()
@@ -172,6 +217,11 @@ class WebSocketClient:
         self.connections = 0
         self.dropped = False
         self.frames = 0
+        self.slow_reads = 0
+        self.longest_read_ms = 0
+        self.writes_paused = 0
+        self._budget = budget
+        self._paused = False
         self._endpoint = Endpoint.parse(url, schemes=("ws", "wss"))
         self._signer = signer_source
         self._ssl = tls_context(ca_file) if self._endpoint.secure else None
@@ -186,7 +236,7 @@ class WebSocketClient:
             self.policy.cap_wait_ms,
         )
         self._transport: picows.WSTransport | None = None
-        self._connecting: asyncio.Task[picows.WSTransport] | None = None
+        self._dialer: Dialer | None = None
         self._closing = asyncio.Event()
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
@@ -200,26 +250,24 @@ class WebSocketClient:
     async def run(self) -> None:
         """Connect, serve and reconnect until `close`. Every end of a connection and every failed attempt is told to `on_closed`."""
         while not self._closing.is_set():
-            self._connecting = asyncio.create_task(self._connect())
             try:
-                error = await self._serve(await self._connecting)
+                error = await self._serve(await self._connect())
             except VenueError as failure:
                 error = failure
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._closing.is_set() or (task is not None and task.cancelling()):
-                    raise
-                break  # `close` cancelled the connecting, nobody cancelled us
             if self._closing.is_set():
                 break
             self._on_closed(error)
-            await self._wait(self._backoff.next_wait_ms())
+            wait_ms = self._backoff.next_wait_ms()
+            if self._budget is not None:
+                self._budget.failed()
+                wait_ms = max(wait_ms, self._budget.wait_ms())
+            await self._wait(wait_ms)
 
     async def close(self) -> None:
         """End the connection with a close frame and let `run` return; a peer that is gone costs at most `close_ms`."""
         self._closing.set()
-        if self._connecting is not None:
-            self._connecting.cancel()
+        if self._dialer is not None:
+            self._dialer.abandon()
         transport = self._transport
         if transport is None or transport.is_disconnected:
             return
@@ -280,11 +328,19 @@ class WebSocketClient:
         if self._is_new(payload):
             self._on_frame(payload)
 
-    def read_ended(self) -> None:
-        """Tell the consumer that no further frame of this read follows."""
+    def read_ended(self, took_ms: int) -> None:
+        """Tell the consumer that no further frame of this read follows; `took_ms` is what handling it cost."""
         self._backoff.succeeded()
+        self.longest_read_ms = max(self.longest_read_ms, took_ms)
+        if took_ms > self.policy.slow_read_ms:
+            self.slow_reads += 1
         if self._on_read_end is not None:
             self._on_read_end()
+
+    def writing_paused(self, *, paused: bool) -> None:
+        """The venue does not read what we send (or does again)."""
+        self._paused = paused
+        self.writes_paused += paused
 
     def closed_by_venue(self, code: picows.WSCloseCode, reason: str | None) -> None:
         """Keep the words of a close frame for `on_closed`."""
@@ -312,25 +368,26 @@ class WebSocketClient:
         self.dropped = False
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
+        self._paused = False
+        if self.policy.deflate:
+            headers["Sec-WebSocket-Extensions"] = _DEFLATE_OFFER
         sent_ms = self.clock.monotonic_ms()
+        dialer = self._dialer = Dialer(
+            self._endpoint.origin + self._endpoint.base_path,
+            self._ssl,
+            connect_ms=self.policy.connect_ms,
+            idle_ms=self.policy.idle_ms,
+            pong_ms=self.policy.pong_ms,
+            max_frame_bytes=self.policy.max_frame_bytes,
+        )
         try:
-            async with asyncio.timeout(self.policy.connect_ms / 1_000):
-                transport, _ = await picows.ws_connect(
-                    lambda: _Listener(self),
-                    self._endpoint.origin + self._endpoint.base_path,
-                    ssl_context=self._ssl,
-                    extra_headers={**headers, "User-Agent": "soloist"},
-                    websocket_handshake_timeout=self.policy.connect_ms / 1_000,
-                    enable_auto_ping=True,
-                    auto_ping_idle_timeout=self.policy.idle_ms / 1_000,
-                    auto_ping_reply_timeout=self.policy.pong_ms / 1_000,
-                    max_frame_size=self.policy.max_frame_bytes,
-                    max_redirects=0,
-                )
+            transport = await dialer.dial(lambda: _Listener(self), {**headers, "User-Agent": "soloist"})
         except picows.WSHandshakeError as error:
             raise self._refused(error, sent_ms) from error
         except (OSError, TimeoutError, picows.WSError) as error:
             raise VenueUnreachable(f"WebSocket: {why_unreachable(error, self._endpoint.origin)}") from error
+        finally:
+            self._dialer = None
         self.clock.observe(transport.response.headers.get("Date"), sent_ms)
         return transport
 
@@ -371,6 +428,9 @@ class WebSocketClient:
         transport = self._transport
         if transport is None or not self.is_open:
             raise VenueUnreachable("WebSocket: not connected: commands are sent from on_opened on")
+        if self._paused:
+            # Commands are not queued without a bound: whoever has more of them waits, or reconnects.
+            raise VenueUnreachable("WebSocket: the venue does not read our commands now")
         self._last_command_id += 1
         transport.send(picows.WSMsgType.TEXT, encode(make(self._last_command_id)))
         return self._last_command_id
