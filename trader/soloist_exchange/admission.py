@@ -8,7 +8,7 @@ from soloist_exchange.markets import MarketState, MarketStatus
 from soloist_exchange.orders import LONGEST_CLIENT_ORDER_ID, Amendment, Order, Status, TimeInForce
 
 if TYPE_CHECKING:
-    from soloist_exchange.venue import Venue
+    from soloist_exchange.floor import Floor
 
 __all__ = ["OPEN_ORDERS_PER_ACCOUNT", "admit", "admit_amendment", "admit_change", "not_found"]
 
@@ -21,7 +21,7 @@ def not_found() -> Refused:
     return Refused(404, "not_found", "not found")
 
 
-def admit(venue: "Venue", order: Order) -> tuple[Account, MarketState]:
+def admit(venue: "Floor", order: Order) -> tuple[Account, MarketState]:
     """Return account and market of an order that may be accepted; a reduce-only order is capped by its position. Raises Refused."""
     account = venue.ledger.accounts[order.account_id]
     market = venue.markets.get(order.ticker)
@@ -52,13 +52,13 @@ def admit(venue: "Venue", order: Order) -> tuple[Account, MarketState]:
     return account, market
 
 
-def admit_change(venue: "Venue", order: Order, *, is_trade: bool) -> tuple[Account, MarketState]:
+def admit_change(venue: "Floor", order: Order, *, is_trade: bool) -> tuple[Account, MarketState]:
     """Return account and market of an order that its owner may cancel or decrease, or (`is_trade`) amend. Raises Refused."""
     venue.require_exchange()
     market = venue.markets[order.ticker]
     if is_trade:
         _require_trading(venue, market)
-    elif market.status not in {MarketStatus.ACTIVE, MarketStatus.INACTIVE}:
+    elif not market.is_cancelable(venue.now_ms):
         raise _inactive(venue)
     if order.status is not Status.RESTING:
         raise not_found()
@@ -66,7 +66,7 @@ def admit_change(venue: "Venue", order: Order, *, is_trade: bool) -> tuple[Accou
 
 
 def admit_amendment(
-    venue: "Venue", account: Account, market: MarketState, order: Order, wanted: Amendment
+    venue: "Floor", account: Account, market: MarketState, order: Order, wanted: Amendment
 ) -> tuple[int, int, int]:
     """Return the (price, remaining, expiration_ms) that an amend leads to. Raises Refused."""
     if wanted.ticker not in {None, order.ticker}:
@@ -101,19 +101,19 @@ def admit_amendment(
     return price, remaining, expiration_ms
 
 
-def _require_trading(venue: "Venue", market: MarketState) -> None:
+def _require_trading(venue: "Floor", market: MarketState) -> None:
     venue.require_exchange()
     if not venue.trading_active:
         raise Refused(409, "trading_is_paused", "trading is paused")
-    if market.status != MarketStatus.ACTIVE:
+    if market.status != MarketStatus.ACTIVE or market.close_ms <= venue.now_ms:
         raise _inactive(venue)
 
 
-def _inactive(venue: "Venue") -> Refused:
+def _inactive(venue: "Floor") -> Refused:
     return Refused(venue.switches.market_inactive_status, "MARKET_INACTIVE", "market is not active")
 
 
-def _require_free_id(venue: "Venue", order: Order, client_order_id: str) -> None:
+def _require_free_id(venue: "Floor", order: Order, client_order_id: str) -> None:
     if len(client_order_id) > LONGEST_CLIENT_ORDER_ID:
         raise Refused(
             400,
@@ -125,7 +125,7 @@ def _require_free_id(venue: "Venue", order: Order, client_order_id: str) -> None
         raise Refused(409, "order_already_exists", "order already exists")
 
 
-def _require_expiration(venue: "Venue", order: Order, expiration_ms: int) -> None:
+def _require_expiration(venue: "Floor", order: Order, expiration_ms: int) -> None:
     if order.time_in_force is not TimeInForce.GOOD_TILL_CANCELED:
         raise Refused(400, "invalid_order", details="expiration_time goes with good_till_canceled only")
     if expiration_ms <= venue.clock_ms():
@@ -134,12 +134,12 @@ def _require_expiration(venue: "Venue", order: Order, expiration_ms: int) -> Non
         raise Refused(400, "invalid_order", details="expiration_time is in seconds, before the year 10000")
 
 
-def _require_passive(venue: "Venue", market: MarketState, order: Order, price: int) -> None:
+def _require_passive(venue: "Floor", market: MarketState, order: Order, price: int) -> None:
     if venue.switches.post_only_cross == "reject" and market.book.crosses(order.side, price):
         raise Refused(400, "invalid_order", details="post only cross")
 
 
-def _capped_count(venue: "Venue", account: Account, order: Order) -> int:
+def _capped_count(venue: "Floor", account: Account, order: Order) -> int:
     if not order.reduce_only:
         return order.initial
     rests = order.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
@@ -159,7 +159,7 @@ def _require_volume(market: MarketState, order: Order, count: int) -> None:
 
 
 def _require_collateral(
-    venue: "Venue", account: Account, market: MarketState, order: Order, price: int, count: int
+    venue: "Floor", account: Account, market: MarketState, order: Order, price: int, count: int
 ) -> None:
     """Refuse what the cash does not cover. An order that only closes pays its fee from what the sale brings."""
     needed = venue.collateral.needed_by(account, order, price, count)

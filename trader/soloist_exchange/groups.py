@@ -8,7 +8,7 @@ from soloist_exchange.errors import Refused
 from soloist_exchange.orders import Order, UpdateReason
 
 if TYPE_CHECKING:
-    from soloist_exchange.venue import Venue
+    from soloist_exchange.floor import Floor
 
 __all__ = ["GROUPS_PER_ACCOUNT", "LARGEST_LIMIT", "SMALLEST_LIMIT", "WINDOW_MS", "Group", "Groups"]
 
@@ -96,7 +96,7 @@ class Group:
 class Groups:
     """All order groups of a venue. Calls of users raise Refused; each is one step of the venue."""
 
-    def __init__(self, venue: "Venue") -> None:
+    def __init__(self, venue: "Floor") -> None:
         self._venue = venue
         self._by_id: dict[str, Group] = {}
         self._by_account: dict[int, dict[str, Group]] = {}

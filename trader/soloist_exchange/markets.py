@@ -139,6 +139,10 @@ class MarketState:
     previous_bid: int = 0
     previous_ask: int = 0
 
+    def is_cancelable(self, now_ms: int) -> bool:
+        """Whether its resting orders may still be cancelled: while it is active or paused, until its close time (section 3.3)."""
+        return self.status in {MarketStatus.ACTIVE, MarketStatus.INACTIVE} and now_ms < self.close_ms
+
     def set_ranges(self, ranges: list[dict[str, str]], label: str) -> None:
         """Replace the price grid; raises NumberError when the ranges are none."""
         shown: list[Mapping[str, str]] = list(ranges)

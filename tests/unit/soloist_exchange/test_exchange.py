@@ -54,7 +54,7 @@ def test_an_uncommitted_step_is_gone_after_a_crash_and_a_committed_one_is_there(
     exchange = start()
     assert [order.order_id for order in exchange.venue.resting(account_id)] == [kept.order_id]
     assert exchange.store.order(lost.order_id) is None
-    assert exchange.account(account_id).reserved == {0: 4000 * 100}
+    assert exchange.account(account_id).reserved == {(0, 0): 4000 * 100}
 
 
 def test_a_restart_gives_the_same_money_positions_and_reservations(start, account_id):
