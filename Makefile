@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint crds images cluster-up cluster-down lock bench
+.PHONY: help setup demo demo-down test lint crds images cluster-up cluster-down lock bench model
 
 help: ## Show what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +25,9 @@ demo-down: setup ## Remove everything that the demonstration made
 
 test: setup lint ## Run every test; the cluster starts while the first layers run
 	$(BIN)/pytest tests
+
+model: setup ## Search the protocol's state space, the large worlds too
+	$(BIN)/python -m tests.model
 
 lint: setup ## Check style, types, import contracts and that the CRDs are current
 	$(BIN)/ruff check .

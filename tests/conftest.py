@@ -21,6 +21,7 @@ from tests.cluster.cluster import DEFAULT_NAME
 TIME_LIMIT_S = {
     "unit": 5,
     "property": 60,
+    "model": 120,
     "conformance": 30,
     "cluster": 120,
     "e2e": 300,

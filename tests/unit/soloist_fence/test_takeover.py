@@ -163,6 +163,21 @@ def test_an_order_of_another_claim_says_nothing():
     assert published.counts["ordersSeen"] == 0
 
 
+def test_an_order_of_a_later_epoch_that_arrives_during_the_wait_stops_the_attempt():
+    """After a restored backup: the zombie's key was deleted by an attempt that nobody remembers, and still works for D_rev."""
+    world, attempt = first_arm()
+
+    def before(world, command):
+        if isinstance(command, Sleep) and world.made == 1 and not world.orders:
+            world.orders.append(OrderSighting(f"s{claim_hash(CLAIM)}-2-1a-1", resting=False))
+
+    world.before = before
+    error = refused(world, attempt)
+    assert (error.reason, error.counts["highestEpoch"]) == (Reason.HIGHER_EPOCH, 2)
+    assert not world.published()
+    assert not world.keys.keys() - {MANAGEMENT_KEY.key_id}
+
+
 def test_our_resting_orders_are_counted_not_cancelled():
     world, attempt, _ = second_arm()
     mine = claim_hash(CLAIM)
