@@ -1,162 +1,255 @@
-"""The admin API, on loopback: the oracle of tests, and the faults. It has no authentication: who reaches it owns the exchange."""
+"""The admin API, on loopback: the oracle of tests, the faults and the clock. It has no authentication: who reaches it owns the exchange."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import web
-from soloist_kalshi.numbers import count_to_text, money_to_dollars
 
-from soloist_exchange import wire
-from soloist_exchange.exchange import Exchange
-from soloist_exchange.faults import FAULT_KINDS, Fault, Faults
-from soloist_exchange.feed import Feed
-from soloist_exchange.rest_call import number
+from soloist_exchange import admin_commands as commands
+from soloist_exchange import admin_views as views
+from soloist_exchange import switches
+from soloist_exchange.control import Control
+from soloist_exchange.errors import ExchangeError, Refused
+from soloist_exchange.faults import FAULT_KINDS, parse
+from soloist_exchange.gateway import Wire
+from soloist_exchange.http import Connection, Connections, HttpRequest, Slot
+from soloist_exchange.metrics import CONTENT_TYPE
+from soloist_exchange.router import Router
 
-__all__ = ["application"]
+__all__ = ["Admin"]
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Body = TypeVar("Body")
+Content = Any
+_HOWS: Final = frozenset({"with_frame", "without_frame"})
 
-
-def application(exchange: Exchange, feed: Feed, faults: Faults) -> web.Application:
-    """Return the admin application."""
-    made = web.Application()
-    for method, path, handler in (
-        ("GET", "/admin/health", _health(exchange)),
-        ("GET", "/admin/accepted-orders", _accepted(exchange)),
-        ("GET", "/admin/events", _events(exchange)),
-        ("GET", "/admin/accounts", _accounts(exchange, feed)),
-        ("GET", "/admin/books/{ticker}", _book(exchange)),
-        ("GET", "/admin/conservation", _conservation(exchange)),
-        ("GET", "/admin/metrics", _metrics(exchange, feed)),
-        ("POST", "/admin/faults", _set_faults(faults)),
-        ("POST", "/admin/disconnect", _disconnect(feed)),
-    ):
-        made.router.add_route(method, path, handler)
-    return made
+_log = logging.getLogger(__name__)
 
 
-def _json(content: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(content), content_type="application/json")
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One admin call."""
 
+    query: Mapping[str, str]
+    match: Mapping[str, str]
+    body: bytes
 
-def _health(exchange: Exchange) -> Handler:
-    async def handle(_: web.Request) -> web.Response:
-        return _json(
-            {"status": "serving", "time_ms": exchange.clock_ms(), "markets": len(exchange.venue.markets)}
-        )
-
-    return handle
-
-
-def _accepted(exchange: Exchange) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        return _json(
-            {"orders": [item | {"outcome": "accepted"} for item in _log(exchange, request, "accepted")]}
-        )
-
-    return handle
-
-
-def _events(exchange: Exchange) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        return _json({"events": _log(exchange, request, request.query.get("kind", ""))})
-
-    return handle
-
-
-def _log(exchange: Exchange, request: web.Request, kind: str) -> list[dict[str, Any]]:
-    exchange.commit()
-    since = number(request.query.get("since", "")) or 0
-    return exchange.store.events(request.query.get("account", ""), kind, since)
-
-
-def _accounts(exchange: Exchange, feed: Feed) -> Handler:
-    """Tell money, positions and connections of every account, exact to the last unit."""
-
-    async def handle(_: web.Request) -> web.Response:
-        accounts = [
-            {
-                "account": account.name,
-                "cash": {str(sub): money_to_dollars(cash) for sub, cash in account.cash.items()},
-                "reserved": {
-                    str(sub): money_to_dollars(money) for sub, money in account.reserved.items() if money
-                },
-                "positions": [
-                    {
-                        "subaccount": sub,
-                        "ticker": ticker,
-                        "count": count_to_text(held.count),
-                        "realized": money_to_dollars(held.realized),
-                        "fees": money_to_dollars(held.fees),
-                    }
-                    for (sub, ticker), held in account.positions.items()
-                ],
-                "keys": [key.key_id for key in exchange.store.keys(account.account_id)],
-                "connections": [
-                    session.caller.key.key_id
-                    for session in feed.sessions
-                    if session.caller.account_id == account.account_id
-                ],
-            }
-            for account in exchange.venue.ledger.accounts.values()
-            if not account.internal
-        ]
-        return _json({"accounts": accounts})
-
-    return handle
-
-
-def _book(exchange: Exchange) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        state = exchange.venue.markets.get(request.match_info["ticker"])
-        if state is None:
-            return _json({"error": f"no market {request.match_info['ticker']}"}, 404)
-        state.book.check()
-        yes, no = wire.book_levels(state.book)
-        return _json({"ticker": state.ticker, "yes_dollars": yes or [], "no_dollars": no or []})
-
-    return handle
-
-
-def _conservation(exchange: Exchange) -> Handler:
-    async def handle(_: web.Request) -> web.Response:
-        ledger = exchange.venue.ledger
-        return _json({"difference": ledger.difference(), "unpaired": ledger.unpaired()})
-
-    return handle
-
-
-def _metrics(exchange: Exchange, feed: Feed) -> Handler:
-    async def handle(_: web.Request) -> web.Response:
-        venue = exchange.venue
-        values = {
-            "soloist_exchange_conservation_difference": venue.ledger.difference(),
-            "soloist_exchange_orders": exchange.store.last_sequence(),
-            "soloist_exchange_resting_orders": len(venue.orders),
-            "soloist_exchange_fills": exchange.store.last_fill(),
-            "soloist_exchange_connections": len(feed.sessions),
-            "soloist_exchange_markets": len(venue.markets),
-        }
-        return web.Response(text="".join(f"{name} {value}\n" for name, value in values.items()))
-
-    return handle
-
-
-def _set_faults(faults: Faults) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
+    def read(self, kind: type[Body]) -> Body:
+        """Return the body, an empty one as `{}`. Raises Refused naming the field."""
         try:
-            wanted = msgspec.json.decode(await request.read(), type=list[Fault])
-        except msgspec.DecodeError as error:
-            return _json({"error": f"a list of faults is wanted: {error}", "kinds": FAULT_KINDS}, 400)
-        faults.set(wanted)
-        return _json({"faults": wanted})
-
-    return handle
+            return msgspec.json.decode(self.body or b"{}", type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(400, "bad_request", str(error)) from None
 
 
-def _disconnect(feed: Feed) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        return _json({"disconnected": feed.disconnect(request.query.get("account", ""))})
+Handler = Callable[[Call], Content | Awaitable[Content]]
 
-    return handle
+
+class Admin:
+    """The application of the admin port (see http.Application). A handler returns JSON content; text goes out as it is."""
+
+    def __init__(self, control: Control, server: Wire) -> None:
+        self._control = control
+        self._server = server
+        self._exchange = control.exchange
+        self.connections = Connections()
+        self._tasks: set[asyncio.Task[None]] = set()
+        market = "/admin/markets/{ticker}"
+        routes: tuple[tuple[str, str, Handler], ...] = (
+            ("GET", "/admin/health", self._health),
+            ("GET", "/admin/accepted-orders", self._accepted),
+            ("GET", "/admin/events", self._events),
+            ("GET", "/admin/accounts", self._accounts),
+            ("GET", "/admin/books/{ticker}", self._book),
+            ("GET", "/admin/conservation", self._conservation),
+            ("GET", "/admin/oracle", lambda _: views.oracle(self._exchange, server)),
+            ("GET", "/admin/metrics", self._metrics),
+            ("GET", "/admin/faults", self._faults),
+            ("POST", "/admin/faults", self._set_faults),
+            ("PATCH", "/admin/faults", self._add_faults),
+            ("DELETE", "/admin/faults", self._remove_faults),
+            ("POST", "/admin/disconnect", self._disconnect),
+            ("GET", "/admin/switches", self._switches),
+            ("PATCH", "/admin/switches", self._set_switches),
+            ("POST", "/admin/clock", self._advance),
+            ("POST", "/admin/pause", lambda call: commands.pause(self._exchange, call.read(commands.Pause))),
+            ("POST", f"{market}/activate", self._on_market(commands.activate)),
+            ("POST", f"{market}/deactivate", self._on_market(commands.deactivate)),
+            ("POST", f"{market}/close", self._on_market(commands.close)),
+            ("POST", f"{market}/settle", self._on_market(commands.settle)),
+            ("POST", f"{market}/determine", self._with_market(commands.Determine, commands.determine)),
+            (
+                "POST",
+                f"{market}/price-ranges",
+                self._with_market(commands.PriceRanges, commands.price_ranges),
+            ),
+            ("POST", f"{market}/close-time", self._with_market(commands.CloseTime, commands.close_time)),
+        )
+        self._router = Router(routes)
+
+    # ---------------------------------------------------------------- http.Application
+
+    def opened(self, connection: Connection) -> None:
+        """Note a connection."""
+        self.connections.add(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """Forget it."""
+        self.connections.discard(connection)
+
+    def replied(self, slot: Slot) -> None:
+        """Admin calls are not counted."""
+
+    def upgrade(self, request: HttpRequest, slot: Slot) -> None:
+        """Answer as if no upgrade had been asked for: there is none here."""
+        self.request(request, slot)
+
+    async def stop(self, within_s: float) -> None:
+        """End every connection after the replies that are due; then cut off what is left."""
+        await self.connections.stop(within_s)
+
+    def request(self, request: HttpRequest, slot: Slot) -> None:
+        """Answer one call."""
+        found = self._router.find(request.method, request.path)
+        if found is None:
+            slot.reply(404, _error(f"no call {request.method} {request.path}"))
+            return
+        handler, match = found
+        call = Call(request.query, match, request.body)
+        task = asyncio.get_running_loop().create_task(self._answer(handler, call, slot))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, handler: Handler, call: Call, slot: Slot) -> None:
+        try:
+            content = handler(call)
+            if isinstance(content, Awaitable):
+                content = await content
+        except Refused as refusal:
+            slot.reply(refusal.status, _error(refusal.details or refusal.message))
+        except (ExchangeError, sqlite3.Error) as error:
+            self._exchange.fail(error)
+            slot.reply(503, _error(str(error)))
+        except Exception as error:
+            _log.exception("a bug in the admin API")
+            slot.reply(500, _error(f"a bug: {error!r}"))
+            raise
+        else:
+            if isinstance(content, str):
+                slot.reply(200, content.encode(), CONTENT_TYPE)
+            else:
+                slot.reply(200, msgspec.json.encode(content))
+
+    # ---------------------------------------------------------------- the oracle
+
+    def _health(self, _: Call) -> Content:
+        return {
+            "status": "serving",
+            "time_ms": self._exchange.clock_ms(),
+            "markets": len(self._exchange.venue.markets),
+        }
+
+    def _accepted(self, call: Call) -> Content:
+        return {"orders": [item | {"outcome": "accepted"} for item in self._log(call, "accepted")]}
+
+    def _events(self, call: Call) -> Content:
+        return {"events": self._log(call, call.query.get("kind", ""))}
+
+    def _log(self, call: Call, kind: str) -> list[dict[str, Any]]:
+        self._exchange.commit()
+        since = call.query.get("since", "0")
+        if not since.isdecimal():
+            raise Refused(400, "bad_request", "since is the number of an event")
+        return self._exchange.store.events(call.query.get("account", ""), kind, int(since))
+
+    def _accounts(self, call: Call) -> Content:
+        name = call.query.get("account", "")
+        accounts = (
+            [views.account(self._exchange, name)]
+            if name
+            else [found for found in self._exchange.venue.ledger.accounts.values() if not found.internal]
+        )
+        return {
+            "accounts": [views.account_summary(self._exchange, self._server, found) for found in accounts]
+        }
+
+    def _book(self, call: Call) -> Content:
+        return views.book(views.market(self._exchange, call.match["ticker"]))
+
+    def _conservation(self, _: Call) -> Content:
+        ledger = self._exchange.venue.ledger
+        return {"difference": ledger.difference(), "unpaired": ledger.unpaired()}
+
+    def _metrics(self, _: Call) -> Content:
+        faults = self._control.faults
+        return views.metrics_text(self._exchange, self._server, faults.reports(), faults.totals)
+
+    # ---------------------------------------------------------------- faults and switches
+
+    def _faults(self, _: Call) -> Content:
+        return {"faults": self._control.faults.reports(), "kinds": FAULT_KINDS}
+
+    def _set_faults(self, call: Call) -> Content:
+        wanted = _known(lambda: parse(call.read(list[Any])))
+        self._control.faults.set(wanted)
+        return {"faults": wanted}
+
+    def _add_faults(self, call: Call) -> Content:
+        wanted = _known(lambda: parse(call.read(list[Any])))
+        self._control.faults.add(wanted)
+        return {"faults": [report.fault for report in self._control.faults.reports()]}
+
+    def _remove_faults(self, call: Call) -> Content:
+        self._control.faults.remove(call.query.get("name", ""))
+        return {"faults": [report.fault for report in self._control.faults.reports()]}
+
+    def _disconnect(self, call: Call) -> Content:
+        how = call.query.get("how", "with_frame")
+        if how not in _HOWS:
+            raise Refused(400, "bad_request", f"how is one of {', '.join(sorted(_HOWS))}")
+        account = call.query.get("account", "")
+        ended = self._server.disconnect(account, "with_frame" if how == "with_frame" else "without_frame")
+        return {"disconnected": ended}
+
+    def _switches(self, _: Call) -> Content:
+        return msgspec.structs.asdict(self._exchange.venue.switches)
+
+    def _set_switches(self, call: Call) -> Content:
+        wanted = call.read(dict[str, bool | int | str])
+        assignments = [f"{name}={switches.value_text(value)}" for name, value in wanted.items()]
+        venue = self._exchange.venue
+        venue.switches = _known(lambda: switches.parse(assignments, venue.switches))
+        return msgspec.structs.asdict(venue.switches)
+
+    async def _advance(self, call: Call) -> Content:
+        return {"time_ms": await self._control.advance(call.read(commands.Advance).advance_ms)}
+
+    # ---------------------------------------------------------------- markets and accounts
+
+    def _on_market(self, act: Callable[[Any, str], Content]) -> Handler:
+        return lambda call: act(self._exchange, call.match["ticker"])
+
+    def _with_market(self, kind: type[Body], act: Callable[[Any, str, Body], Content]) -> Handler:
+        return lambda call: act(self._exchange, call.match["ticker"], call.read(kind))
+
+    def _with_account(self, kind: type[Body], act: Callable[[Any, Any, Body], Content]) -> Handler:
+        return lambda call: act(
+            self._exchange, views.account(self._exchange, call.match["account"]), call.read(kind)
+        )
+
+
+def _known(read: Callable[[], Body]) -> Body:
+    """Return what was asked for; what the exchange does not know is the caller's mistake here, not its own failure."""
+    try:
+        return read()
+    except Refused:
+        raise
+    except ExchangeError as error:
+        raise Refused(400, "bad_request", str(error)) from None
+
+
+def _error(text: str) -> bytes:
+    return msgspec.json.encode({"error": text})

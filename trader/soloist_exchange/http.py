@@ -4,11 +4,12 @@ httptools (llhttp) reads; replies are written here, because a reply must wait fo
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -20,7 +21,17 @@ from multidict import MultiDict, MultiDictProxy
 
 from soloist_exchange.turns import Turn
 
-__all__ = ["HTML", "JSON", "Application", "Connection", "HttpRequest", "Limits", "Slot", "reset"]
+__all__ = [
+    "HTML",
+    "JSON",
+    "Application",
+    "Connection",
+    "Connections",
+    "HttpRequest",
+    "Limits",
+    "Slot",
+    "reset",
+]
 
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
@@ -406,6 +417,49 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self.transport is not None:
             self.transport.abort()
+
+
+class Connections:
+    """The connections that an application has open. `also` tells whether something else must end before it is idle."""
+
+    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
+        self._open: set[Connection] = set()
+        self._also = also
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def add(self, connection: Connection) -> None:
+        """Note a connection."""
+        self._open.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """Forget it."""
+        self._open.discard(connection)
+        self.changed()
+
+    def changed(self) -> None:
+        """Say that something has ended."""
+        self._changed.set()
+
+    def sweep(self, now_s: float) -> None:
+        """End connections that take too long (`now_s` by the loop's clock)."""
+        for connection in list(self._open):
+            connection.check_deadline(now_s)
+
+    async def stop(self, within_s: float) -> None:
+        """End every connection after the replies that are due; after `within_s` cut off what is left."""
+        for connection in list(self._open):
+            connection.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._open or self._also():
+                    self._changed.clear()
+                    await self._changed.wait()
+        for connection in list(self._open):
+            connection.abort()
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -1,40 +1,39 @@
-"""Sockets: one TLS port for REST and WebSocket, one loopback port for the admin API, and the clock that moves the scenario."""
+"""The serving process: two ports, the clock that moves the scenario, and an end that everybody on the wire can see."""
 
 import asyncio
 import contextlib
-import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import msgspec
-from aiohttp import WSMsgType, web
-from soloist_kalshi.limits import CostTable
-from soloist_kalshi.signing import HEADER_KEY, WEBSOCKET_PATH
+import uvloop
+from soloist_kalshi.signing import WEBSOCKET_PATH
 
-from soloist_exchange import admin, certificates, rest, rest_call
-from soloist_exchange.auth import Caller, authenticate, require_scope
-from soloist_exchange.errors import Refused, StateError
+from soloist_exchange import admin, certificates
+from soloist_exchange.auth import wall_clock_ms
+from soloist_exchange.clocks import Clock, ClockKind, RealClock, VirtualClock
+from soloist_exchange.control import Control
 from soloist_exchange.exchange import Exchange
-from soloist_exchange.faults import Fault, Faults
-from soloist_exchange.feed import Feed, Session
+from soloist_exchange.faults import Faults
+from soloist_exchange.feed import Feed
+from soloist_exchange.gateway import BASE_PATH, Wire
+from soloist_exchange.http import Application, Connection, Limits
 from soloist_exchange.scenario import Scenario
+from soloist_exchange.switches import Switches
+from soloist_exchange.turns import Turn
 
-__all__ = ["Listening", "Options", "serve"]
+__all__ = ["Listening", "Options", "encode_listening", "run", "serve"]
 
-BASE_PATH = "/trade-api/v2"
-PING_S = 10.0
-LONGEST_BODY = 1 << 20
-FRAMES_QUEUED = 20_000
-HOUSEKEEPING_S = 0.2
-CHECK_S = 5.0
-CLOSE_S = 5.0
-JSON = "application/json"
-COSTS = CostTable.documented()
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HOUSEKEEPING_S: Final = 0.2
+CHECK_S: Final = 5.0
+SWEEP_S: Final = 1.0
+STOP_S: Final = 3.0
+HANDSHAKE_S: Final = 10.0
+BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class Options:
     scenario: Scenario
     seed: int
     tls: certificates.Certificates | None
+    clock: ClockKind = "real"
+    switches: Switches = field(default_factory=Switches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,227 +62,32 @@ class Listening:
     admin_url: str
 
 
-class _Wire:
-    """Between aiohttp and the exchange: authentication, limits, faults, errors, and a commit before every reply."""
-
-    def __init__(self, exchange: Exchange, feed: Feed, faults: Faults) -> None:
-        self._exchange = exchange
-        self._feed = feed
-        self._faults = faults
-
-    def application(self) -> web.Application:
-        application = web.Application(client_max_size=LONGEST_BODY)
-        for route in rest.ROUTES:
-            application.router.add_route(route.method, BASE_PATH + route.path, self._handler(route))
-        application.router.add_get(WEBSOCKET_PATH, self.websocket)
-        application.router.add_route("*", "/{path:.*}", self._no_such_call)
-        return application
-
-    def _handler(self, route: rest_call.Route) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            body = await request.read()
-            caller: Caller | None = None
-            try:
-                if route.scope is not None:
-                    caller = self._authenticate(request)
-                    require_scope(caller, route.scope)
-                    self._take(caller, route)
-            except Refused as refusal:
-                return self._refused(refusal)
-            account = caller.account if caller else ""
-            fault = self._faults.request(account, request.method, request.path.removeprefix(BASE_PATH))
-            if fault is not None and fault.kind in {"error_before", "reply_lost_before"}:
-                return self._broken(request, fault)
-            reply = self._answer(route, request, caller, body)
-            if fault is not None and fault.kind == "slow":
-                # Carried out when it arrived: a key that is deleted meanwhile does nothing afterwards.
-                await asyncio.sleep(fault.delay_ms / 1000)
-            if fault is not None and fault.kind in {"error_after", "reply_lost_after"}:
-                return self._broken(request, fault)
-            return reply
-
-        return handle
-
-    async def _no_such_call(self, _: web.Request) -> web.StreamResponse:
-        return self._refused(rest_call.not_found())
-
-    def _answer(
-        self, route: rest_call.Route, request: web.Request, caller: Caller | None, body: bytes
-    ) -> web.StreamResponse:
-        """Carry out one call: nothing in here waits, so it is one step."""
-        call = rest_call.Request(
-            self._exchange, caller, request.query, request.match_info, body, self._feed.key_deleted
-        )
-        try:
-            try:
-                status, content = route.handle(call)
-            finally:
-                self._exchange.commit()
-        except Refused as refusal:
-            return self._refused(refusal)
-        except (StateError, sqlite3.Error) as error:
-            self._exchange.fail(error)
-            return web.Response(
-                status=503, text="the exchange cannot write its state", content_type="text/html"
-            )
-        if content is None:
-            return web.Response(status=status)
-        return web.Response(status=status, body=rest_call.encode(content), content_type=JSON)
-
-    def _authenticate(self, request: web.Request) -> Caller:
-        """Tell who signed, and leave a trace of a key that is not accepted (any more)."""
-        try:
-            return authenticate(self._exchange, request.headers, request.method, request.path)
-        except Refused as refusal:
-            self._exchange.store.begin()
-            self._exchange.store.log(
-                self._exchange.clock_ms(),
-                "",
-                "unauthorized",
-                {
-                    "key_id": request.headers.get(HEADER_KEY, ""),
-                    "method": request.method,
-                    "path": request.path,
-                    "details": refusal.details,
-                },
-            )
-            self._exchange.commit()
-            raise
-
-    def _take(self, caller: Caller, route: rest_call.Route) -> None:
-        buckets = self._exchange.buckets(caller.account_id)
-        bucket = buckets.write if route.write else buckets.read
-        if not bucket.try_take(COSTS.cost(route.method, route.path)):
-            raise Refused(429, "too many requests", shape="text")
-
-    def _refused(self, refusal: Refused) -> web.Response:
-        """Return the error body of section 3.1 that the refusal asks for."""
-        content: dict[str, object]
-        if refusal.shape == "parameter":
-            content = {"msg": refusal.message}
-        elif refusal.shape == "text":
-            content = {"error": refusal.code}
-        else:
-            content = {"code": refusal.code, "message": refusal.message}
-            if refusal.details:
-                content["details"] = refusal.details
-            if refusal.shape == "nested":
-                content = {"error": content}
-        return web.Response(status=refusal.status, body=rest_call.encode(content), content_type=JSON)
-
-    def _broken(self, request: web.Request, fault: Fault) -> web.StreamResponse:
-        """Lose the reply or answer 503, as the fault says."""
-        if fault.kind.startswith("reply_lost") and request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=503, text="upstream connect error", content_type="text/html")
-
-    # ------------------------------------------------------------------ WebSocket
-
-    async def websocket(self, request: web.Request) -> web.StreamResponse:
-        try:
-            caller = self._authenticate(request)
-            require_scope(caller, "read")
-        except Refused as refusal:
-            return self._refused(refusal)
-        socket = web.WebSocketResponse(autoping=True, heartbeat=None, max_msg_size=LONGEST_BODY)
-        await socket.prepare(request)
-        outbox = _Outbox(request.transport)
-        session = Session(caller, outbox.put, outbox.close)
-        self._feed.sessions.append(session)
-        tasks = [
-            asyncio.create_task(self._write(socket, outbox)),
-            asyncio.create_task(self._ping(socket)),
-        ]
-        try:
-            async for message in socket:
-                if outbox.closed:
-                    break
-                if message.type is WSMsgType.TEXT:
-                    self._feed.command(session, message.data)
-        finally:
-            self._feed.sessions.remove(session)
-            outbox.done()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return socket
-
-    async def _write(self, socket: web.WebSocketResponse, outbox: "_Outbox") -> None:
-        while (frame := await outbox.frames.get()) is not None:
-            try:
-                await socket.send_str(frame.decode() + "\n")
-            except ConnectionError:
-                return
-        await socket.close()
-
-    async def _ping(self, socket: web.WebSocketResponse) -> None:
-        with contextlib.suppress(ConnectionError):
-            while True:
-                await asyncio.sleep(PING_S)
-                await socket.ping(b"heartbeat")
-
-
-class _Outbox:
-    """Frames on their way to one connection.
-
-    A reader that is too slow loses its connection, as at the venue, never the exchange its memory. Nothing is queued after `close`.
-    """
-
-    def __init__(self, transport: asyncio.Transport | None) -> None:
-        self.frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self.closed = False
-        self._transport = transport
-        self._abort: asyncio.TimerHandle | None = None
-
-    def put(self, frame: bytes) -> None:
-        """Queue a frame."""
-        if self.closed:
-            return
-        if self.frames.qsize() < FRAMES_QUEUED:
-            self.frames.put_nowait(frame)
-            return
-        self.closed = True
-        self._end()
-
-    def close(self) -> None:
-        """End the connection after the frames that are queued; a peer that does not take them is cut off."""
-        if not self.closed:
-            self.closed = True
-            self.frames.put_nowait(None)
-            self._abort = asyncio.get_running_loop().call_later(CLOSE_S, self._end)
-
-    def done(self) -> None:
-        """Forget the deadline: the connection has ended."""
-        if self._abort is not None:
-            self._abort.cancel()
-
-    def _end(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
-# ---------------------------------------------------------------------- process
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run a coroutine on the loop that the exchange is fast on."""
+    uvloop.run(main)
 
 
 async def serve(options: Options, ready: Callable[[Listening], None], stop: asyncio.Event) -> None:
     """Serve until `stop` is set; `ready` is told where once both ports listen."""
+    clock = _clock(options)
     exchange = Exchange(
         options.state_dir,
         options.scenario,
         options.seed,
-        clock_ms=lambda: time.time_ns() // 1_000_000,
-        clock_us=lambda: time.monotonic_ns() // 1000,
+        clock_ms=clock.now_ms,
+        clock_us=clock.now_us,
     )
-    faults = Faults(options.seed)
-    feed = Feed(exchange, faults)
+    exchange.venue.switches = options.switches
     try:
+        turn = Turn(exchange.commit)
+        faults = Faults(options.seed)
+        feed = Feed(exchange, faults)
+        wire = Wire(exchange, feed, faults, turn)
+        control = Control(exchange, faults, turn, clock)
+        console = admin.Admin(control, wire)
         async with (
-            _listen(
-                _Wire(exchange, feed, faults).application(), options.host, options.port, _tls(options)
-            ) as port,
-            _listen(
-                admin.application(exchange, feed, faults), options.admin_host, options.admin_port, None
-            ) as admin_port,
+            _listen(wire, turn, options.host, options.port, _tls(options)) as port,
+            _listen(console, turn, options.admin_host, options.admin_port, None) as admin_port,
         ):
             scheme, authority = ("s", str(options.tls.authority)) if options.tls else ("", None)
             ready(
@@ -292,30 +98,40 @@ async def serve(options: Options, ready: Callable[[Listening], None], stop: asyn
                     admin_url=f"http://{options.admin_host}:{admin_port}",
                 )
             )
-            await _run(exchange, stop)
-            for session in list(feed.sessions):
-                session.close()
+            try:
+                await _run(control, wire, console, stop)
+            finally:
+                await asyncio.gather(wire.stop(STOP_S), console.stop(STOP_S))
     finally:
         exchange.commit()
         exchange.store.close()
 
 
-async def _run(exchange: Exchange, stop: asyncio.Event) -> None:
+def _clock(options: Options) -> Clock:
+    if options.clock == "real":
+        return RealClock()
+    return VirtualClock(options.state_dir / "virtual-clock", wall_clock_ms())
+
+
+async def _run(control: Control, wire: Wire, console: admin.Admin, stop: asyncio.Event) -> None:
     """Move the scenario, expire orders and check that nothing appeared or vanished, until told to stop."""
-    check_s = 0.0
+    loop = asyncio.get_running_loop()
+    check_s = sweep_s = 0.0
     while not stop.is_set():
-        if exchange.broken is not None:
-            raise exchange.broken
+        if control.exchange.broken is not None:
+            raise control.exchange.broken
         started_s = time.monotonic()
-        next_ms = exchange.flow.step()
-        exchange.venue.expire()
-        exchange.commit()
+        due_ms = control.step()
         if started_s >= check_s:
-            exchange.venue.ledger.check()
+            control.exchange.venue.ledger.recount()
             check_s = started_s + CHECK_S
+        if started_s >= sweep_s:
+            wire.connections.sweep(loop.time())
+            console.connections.sweep(loop.time())
+            sweep_s = started_s + SWEEP_S
         wait_s = HOUSEKEEPING_S
-        if next_ms is not None:
-            wait_s = min(wait_s, (next_ms - exchange.clock_ms()) / 1000)
+        if due_ms is not None:
+            wait_s = min(wait_s, (due_ms - control.exchange.clock_ms()) / 1000)
         # However many markets move, half of the time belongs to the requests.
         wait_s = max(wait_s, time.monotonic() - started_s)
         with contextlib.suppress(TimeoutError):
@@ -324,16 +140,22 @@ async def _run(exchange: Exchange, stop: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def _listen(
-    application: web.Application, host: str, port: int, tls: ssl.SSLContext | None
+    application: Application, turn: Turn, host: str, port: int, tls: ssl.SSLContext | None
 ) -> AsyncIterator[int]:
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
-    await runner.setup()
+    limits = Limits()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(application, turn, limits),
+        host,
+        port,
+        ssl=tls,
+        backlog=BACKLOG,
+        reuse_address=True,
+        ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+    )
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
-        await site.start()
-        yield runner.addresses[0][1]
+        yield server.sockets[0].getsockname()[1]
     finally:
-        await runner.cleanup()
+        server.close()
 
 
 def _tls(options: Options) -> ssl.SSLContext | None:
