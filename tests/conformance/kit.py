@@ -16,13 +16,15 @@ from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.endpoint import tls_context
 from soloist_kalshi.errors import VenueError
 from soloist_kalshi.frames import Frame
-from soloist_kalshi.messages import CreateOrder, Order
+from soloist_kalshi.messages import AmendOrder, CreateOrder, Order, SubaccountTransfer
+from soloist_kalshi.numbers import money_from_dollars
 from soloist_kalshi.orders import CreateOutcome, OrderClient
 from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer
 from soloist_kalshi.websocket import Gap, WebSocketClient
 
 BASE_PATH = "/trade-api/v2"
+ORDERS = "/portfolio/events/orders"
 DEADLINE_MS = 10_000
 DEADLINE_S = 10.0
 
@@ -49,6 +51,21 @@ def order(ticker: str, side: str, price: str, count: str = "1.00", **fields: Any
         "self_trade_prevention_type": "taker_at_cross",
     } | fields
     return CreateOrder(ticker=ticker, side=side, price=price, count=count, **wanted)
+
+
+def raw_order(ticker: str, /, **changes: Any) -> dict[str, Any]:
+    """The body of a post-only bid of one contract at one cent; `changes` of None take a field away."""
+    body = {
+        "ticker": ticker,
+        "side": "bid",
+        "count": "1.00",
+        "price": "0.01",
+        "time_in_force": "good_till_canceled",
+        "self_trade_prevention_type": "maker",
+        "client_order_id": str(uuid.uuid4()),
+        "post_only": True,
+    } | changes
+    return {name: value for name, value in body.items() if value is not None}
 
 
 async def place(client: OrderClient, wanted: CreateOrder) -> CreateOutcome:
@@ -110,6 +127,29 @@ class Desk:
             order_id, market_ticker=self.ticker, subaccount=subaccount, deadline_ms=DEADLINE_MS
         )
 
+    async def amend(
+        self, order_id: str, side: str, price: str, count: str, *, subaccount: int = 0, **fields: Any
+    ) -> Any:
+        """Send an amend and return its outcome; `count` is filled plus desired resting."""
+        change = AmendOrder(
+            ticker=fields.pop("ticker", self.ticker), side=side, price=price, count=count, **fields
+        )
+        return await self.orders.amend(order_id, change, subaccount=subaccount, deadline_ms=DEADLINE_MS)
+
+    async def decrease(self, order_id: str, *, by: int | None = None, to: int | None = None) -> Any:
+        """Send a decrease and return its outcome; counts in 1/100 contract."""
+        return await self.orders.decrease(
+            order_id, market_ticker=self.ticker, subaccount=0, deadline_ms=DEADLINE_MS, by=by, to=to
+        )
+
+    async def ahead(self, order_id: str) -> int:
+        """Read how much, in 1/100 contract, is ahead of an order."""
+        return await self.reads.get_queue_position(order_id)
+
+    async def resting(self) -> set[str]:
+        """Read the ids of all resting orders of the primary subaccount."""
+        return {row.order_id for row in await self.reads.list_orders(subaccount=0, status="resting")}
+
     async def order(self, order_id: str) -> Order:
         """Read one order."""
         return await self.reads.get_order(order_id)
@@ -122,6 +162,19 @@ class Desk:
         """Read the position in this market, "0.00" without one."""
         held = await self.reads.list_positions(subaccount=subaccount, ticker=self.ticker)
         return held[0].position_fp if held else "0.00"
+
+    async def funded_subaccount(self, dollars: str) -> int:
+        """Open one more subaccount, move money there and return its number; needs tier advanced."""
+        number = await self.reads.create_subaccount()
+        await self.reads.transfer(
+            SubaccountTransfer(
+                client_transfer_id=str(uuid.uuid4()),
+                from_subaccount=0,
+                to_subaccount=number,
+                amount_cents=money_from_dollars(dollars) // 10_000,
+            )
+        )
+        return number
 
     def raw(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one signed request as bytes on the wire, see `signed`."""
