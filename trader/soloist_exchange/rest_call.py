@@ -1,21 +1,24 @@
-"""What every REST call shares: the request, its checked parameters, bodies and pages (section 3)."""
+"""What every REST call shares: the request, its route, bodies and pages (section 3). Query parameters are checked in `rest_query`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 
-from soloist_exchange.auth import Caller, require_subaccount
+from soloist_exchange.auth import Caller
 from soloist_exchange.errors import Refused
 from soloist_exchange.exchange import Exchange
-from soloist_exchange.store import Range
 
 __all__ = [
+    "DEFAULT_COST",
     "SUBACCOUNTS",
     "Reply",
     "Request",
     "Route",
+    "bad_request",
+    "call",
     "decode",
     "encode",
     "invalid",
@@ -24,12 +27,9 @@ __all__ = [
     "page",
 ]
 
-LARGEST_PAGE = 1000
-PAGE = 100
+DEFAULT_COST = 10  # tokens (section 4)
 SUBACCOUNTS = 64
 LONGEST_NUMBER = 18  # digits: what SQLite and RFC 3339 can take, and no text that is slow to read
-
-LATEST_MS = 10**15
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 Reply = tuple[int, Any]
@@ -41,8 +41,13 @@ def number(text: str) -> int | None:
 
 
 def invalid(what: str) -> Refused:
-    """Return the refusal of a query parameter."""
-    return Refused(400, "bad_request", f"Parameter validation failed: {what}", shape="parameter")
+    """Return the refusal of a query parameter; the route puts its operation's name in front of the text."""
+    return Refused(400, "bad_request", what, shape="parameter")
+
+
+def bad_request(details: str) -> Refused:
+    """Return the refusal of a body, in the shape that decoding failures have on the wire (section 3.1)."""
+    return Refused(400, "bad_request", "bad request", details, shape="flat")
 
 
 def not_found() -> Refused:
@@ -67,89 +72,94 @@ class Request:
         assert self.caller is not None
         return self.caller
 
-    def integer(self, name: str) -> int | None:
-        """Return a query parameter as an integer. Raises Refused with the parameter shape."""
-        text = self.query.get(name)
-        if text is None:
-            return None
-        value = number(text)
-        if value is None:
-            raise invalid(f"{name} is no number")
-        return value
 
-    def choice(self, name: str, choices: frozenset[str]) -> str:
-        """Return a query parameter that is one of a few words, "" when it is absent."""
-        text = self.query.get(name, "")
-        if text and text not in choices:
-            raise invalid(f"{name} must be one of {', '.join(sorted(choices))}")
-        return text
-
-    def subaccount(self, default: int | None) -> int | None:
-        """Return the subaccount asked for (section 7: what an omitted one means depends on the call)."""
-        value = self.integer("subaccount")
-        if value is None:
-            value = default
-        if value is not None and value >= SUBACCOUNTS:
-            raise invalid(f"subaccount must be below {SUBACCOUNTS}")
-        require_subaccount(self.sender, value)
-        return value
-
-    def limit(self) -> int:
-        """Return the page size: 100 unless told, at most 1000, not clamped (section 3.4)."""
-        limit = self.integer("limit") or PAGE
-        if limit > LARGEST_PAGE:
-            raise invalid(f"limit above {LARGEST_PAGE}")
-        return limit
-
-    def cursor(self) -> int | None:
-        """Return the number that the page's cursor holds; a garbage cursor is page one, as on the wire."""
-        return number(self.query.get("cursor", ""))
-
-    def range(self, *, status: str = "") -> Range:
-        """Return which rows of the caller's history are wanted: one more than the page, to know whether it is the last."""
-        earliest, latest = self.integer("min_ts"), self.integer("max_ts")
-        return Range(
-            limit=self.limit() + 1,
-            before=self.cursor(),
-            subaccount=self.subaccount(None),
-            ticker=self.query.get("ticker", ""),
-            order_id=self.query.get("order_id", ""),
-            status=status,
-            from_ms=None if earliest is None else _milliseconds(earliest),
-            to_ms=None if latest is None else _milliseconds(latest) + 999,
-        )
+Handle = Callable[[Request], "Reply | Awaitable[Reply]"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One call. `scope` None = public; `write` takes from the write bucket."""
+    """One call.
+
+    `scope` None = public; what is `write` takes from the Write bucket, everything else from Read (section 4). `cost` is in tokens, and
+    a function of the request where a body holds several orders or another bucket pays: called once a request, it may raise Refused
+    (429). `listed_cost` is what /account/endpoint_costs says. `handle` returns the reply, or an awaitable of it where a key is made.
+    """
 
     method: str
     path: str
-    handle: Callable[[Request], Reply]
+    handle: Handle
     scope: str | None = "read"
     write: bool = False
+    cost: int | Callable[[Request], int] = DEFAULT_COST
+    is_order_book: bool = False
+    listed_cost: int = DEFAULT_COST
+
+    def scope_of(self, exchange: Exchange) -> str | None:
+        """Return the scope that the caller's key needs now, None when nobody has to sign."""
+        if self.is_order_book and exchange.venue.switches.orderbook_auth == "required":
+            return "read"
+        return self.scope
+
+
+def call(
+    method: str,
+    path: str,
+    operation: str,
+    handle: Handle,
+    *,
+    scope: str | None = "read",
+    write: bool = False,
+    cost: int | Callable[[Request], int] = DEFAULT_COST,
+    is_order_book: bool = False,
+    listed_cost: int | None = None,
+) -> Route:
+    """Return the route of a call whose refused query parameters name the operation, as on the wire (section 3.1)."""
+
+    def named(request: Request) -> Reply | Awaitable[Reply]:
+        try:
+            return handle(request)
+        except Refused as refusal:
+            if refusal.shape != "parameter":
+                raise
+            text = f"Parameter validation failed for {operation}: {refusal.message}"
+            raise Refused(refusal.status, refusal.code, text, shape="parameter") from None
+
+    if listed_cost is None:
+        assert isinstance(cost, int), "a cost that depends on the request needs one for the list"
+        listed_cost = cost
+    return Route(method, path, named, scope, write, cost, is_order_book, listed_cost)
 
 
 def encode(value: Any) -> bytes:
     """Return a reply's body."""
-    return msgspec.json.encode(value)
+    return _encoder.encode(value)
 
 
-def page(name: str, rows: Sequence[msgspec.Struct], cursor: int | None, **others: object) -> Reply:
-    """Return one page. The last one's cursor is there and empty, as on the wire; structs would leave a default out."""
-    return 200, {name: rows, **others, "cursor": "" if cursor is None else str(cursor)}
+def page(
+    request: Request, name: str, rows: Sequence[msgspec.Struct], cursor: int | None, **others: object
+) -> Reply:
+    """Return one page; how the last one says so is the switch `last_cursor` (section 3.4)."""
+    content: dict[str, object] = {name: rows, **others}
+    if cursor is not None:
+        content["cursor"] = str(cursor)
+    else:
+        end = request.exchange.venue.switches.last_cursor
+        if end != "absent":
+            content["cursor"] = "" if end == "empty" else None
+    return 200, content
 
 
 def decode(body: bytes, kind: type[Body]) -> Body:
     """Read a request body; a number where a text belongs is refused, as on the wire (section 5)."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise Refused(
-            400, "bad_request", "bad request", f"json: cannot unmarshal: {error}", shape="flat"
-        ) from None
+        return _decoder(kind).decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_request(f"json: cannot unmarshal: {error}") from None
 
 
-def _milliseconds(seconds: int) -> int:
-    return min(seconds * 1000, LATEST_MS)
+@lru_cache(maxsize=64)
+def _decoder(kind: type[Body]) -> "msgspec.json.Decoder[Body]":
+    return msgspec.json.Decoder(kind)
+
+
+_encoder = msgspec.json.Encoder()

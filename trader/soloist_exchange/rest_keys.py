@@ -1,11 +1,15 @@
 """API keys over REST (section 10)."""
 
-from soloist_kalshi import messages
+import uuid
 
-from soloist_exchange.auth import require_subaccount
+import msgspec
+from soloist_kalshi import messages
+from soloist_kalshi.errors import VenueKeyError
+from soloist_kalshi.signing import KeyType, Verifier
+
+from soloist_exchange import rest_query as query
 from soloist_exchange.errors import Refused
-from soloist_exchange.exchange import generate_key
-from soloist_exchange.rest_call import SUBACCOUNTS, Reply, Request, Route, decode, not_found
+from soloist_exchange.rest_call import SUBACCOUNTS, Reply, Request, bad_request, call, decode, not_found
 from soloist_exchange.store import FULL_SCOPES
 
 __all__ = ["ROUTES"]
@@ -22,11 +26,21 @@ SCOPES = frozenset(
         "write::fcm_risk",
     }
 )
+UPLOADING_TIERS = frozenset({"premier", "paragon", "prime", "prestige"})
+LONGEST_NAME = 200
+KEYS_PER_ACCOUNT = 1000
+
+
+class _KeyList(msgspec.Struct):
+    """GET /api_keys. An account of the local exchange needs no attestation of its location, so the second field is null."""
+
+    api_keys: list[messages.ApiKey]
+    api_key_region_expiration_ts: int | None = None
 
 
 def list_keys(request: Request) -> Reply:
-    """GET /api_keys."""
-    require_subaccount(request.sender, None)
+    """GET /api_keys, as it was `key_list_lag_ms` ago."""
+    query.require_unrestricted(request)
     keys = [
         messages.ApiKey(
             api_key_id=key.key_id,
@@ -35,57 +49,94 @@ def list_keys(request: Request) -> Reply:
             subaccount=key.subaccount,
             key_type="rsa" if key.key_type == "rsa" else "ed25519",
         )
-        for key in request.exchange.store.keys(request.sender.account_id)
+        for key in request.exchange.keys_view(request.sender.account_id)
     ]
-    return 200, messages.ApiKeyList(api_keys=keys)
+    return 200, _KeyList(api_keys=keys)
 
 
-def generate(request: Request) -> Reply:
-    """POST /api_keys/generate: the private key is in this reply and nowhere else."""
-    require_subaccount(request.sender, None)
+async def generate(request: Request) -> Reply:
+    """POST /api_keys/generate: the private key is in this reply and nowhere else. Making an RSA key takes long, so others go on."""
+    query.require_unrestricted(request)
     wanted = decode(request.body, messages.GenerateApiKey)
-    scopes = tuple(wanted.scopes or FULL_SCOPES)
-    if unknown := set(scopes) - SCOPES:
-        raise Refused(400, "bad_request", f"unknown scopes {sorted(unknown)}", shape="flat")
-    if any(item.startswith("write") for item in scopes) and "read" not in scopes:
-        raise Refused(400, "bad_request", "write scopes need read", shape="flat")
-    if wanted.subaccount is not None and not 0 <= wanted.subaccount < SUBACCOUNTS:
-        raise Refused(400, "bad_request", f"subaccount must be 0 to {SUBACCOUNTS - 1}", shape="flat")
-    key_id, private_pem = generate_key(
-        request.exchange.store,
+    scopes = _checked(request, wanted.name, wanted.scopes, wanted.subaccount)
+    key_type: KeyType = wanted.key_type or "rsa"
+    key_id, private_pem = await request.exchange.generate_key_async(
         request.sender.account_id,
         name=wanted.name,
-        key_type=wanted.key_type or "rsa",
+        key_type=key_type,
         scopes=scopes,
         subaccount=wanted.subaccount,
-        now_ms=request.exchange.clock_ms(),
     )
     return 201, messages.GeneratedApiKey(
         api_key_id=key_id,
         private_key=private_pem.decode(),
-        key_type=wanted.key_type or "rsa",
+        key_type=key_type,
         warning="Store the private key now: it is not shown again.",
     )
 
 
+def upload(request: Request) -> Reply:
+    """POST /api_keys: a public key of the caller's own, for Premier and above."""
+    query.require_unrestricted(request)
+    exchange, account_id = request.exchange, request.sender.account_id
+    if exchange.tier(account_id) not in UPLOADING_TIERS:
+        raise Refused(
+            403, "forbidden", "uploading a public key needs the Premier or Market Maker API usage level"
+        )
+    wanted = decode(request.body, messages.CreateApiKey)
+    scopes = _checked(request, wanted.name, wanted.scopes, wanted.subaccount)
+    public_pem = wanted.public_key.encode()
+    try:
+        key_type = Verifier.from_public_pem(public_pem).key_type
+    except VenueKeyError as error:
+        raise bad_request(f"public_key: {error}") from None
+    key_id = str(uuid.uuid4())
+    exchange.store.begin()
+    exchange.store.add_key(
+        key_id=key_id,
+        account_id=account_id,
+        name=wanted.name,
+        key_type=key_type,
+        public_pem=public_pem,
+        scopes=scopes,
+        subaccount=wanted.subaccount,
+        now_ms=exchange.clock_ms(),
+    )
+    return 201, messages.CreatedApiKey(api_key_id=key_id)
+
+
+def _checked(
+    request: Request, name: str, scopes: list[str] | None, subaccount: int | None
+) -> tuple[str, ...]:
+    """Return the scopes of a new key, read and write when none are named. Raises Refused for what no key can be."""
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise bad_request(f"name must have 1 to {LONGEST_NAME} characters")
+    chosen = tuple(scopes or FULL_SCOPES)
+    if unknown := set(chosen) - SCOPES:
+        raise bad_request(f"unknown scopes {sorted(unknown)}")
+    if any(item.startswith("write") for item in chosen) and "read" not in chosen:
+        raise bad_request("write scopes need read")
+    if subaccount is not None and not 0 <= subaccount < SUBACCOUNTS:
+        raise bad_request(f"subaccount must be 0 to {SUBACCOUNTS - 1}")
+    if len(request.exchange.store.keys(request.sender.account_id)) >= KEYS_PER_ACCOUNT:
+        raise bad_request(f"more than {KEYS_PER_ACCOUNT} API keys")
+    return chosen
+
+
 def delete_key(request: Request) -> Reply:
-    """DELETE /api_keys/{api_key}, with effect at once."""
-    require_subaccount(request.sender, None)
+    """DELETE /api_keys/{api_key}, with effect at once (or `revocation_delay_ms` later)."""
+    query.require_unrestricted(request)
     key_id = request.match["api_key"]
     if not request.exchange.delete_key(request.sender.account_id, key_id):
         raise not_found()
-    request.on_key_deleted(key_id)
+    if request.exchange.venue.switches.deleted_key_ends_websocket:
+        request.on_key_deleted(key_id)
     return 204, None
 
 
-def upload_key(_: Request) -> Reply:
-    """POST /api_keys: own public keys need a level that no account has here."""
-    raise Refused(403, "forbidden", "uploading a public key needs the Premier or Market Maker level")
-
-
 ROUTES = (
-    Route("GET", "/api_keys", list_keys),
-    Route("POST", "/api_keys", upload_key, scope="write", write=True),
-    Route("POST", "/api_keys/generate", generate, scope="write", write=True),
-    Route("DELETE", "/api_keys/{api_key}", delete_key, scope="write", write=True),
+    call("GET", "/api_keys", "GetApiKeys", list_keys),
+    call("POST", "/api_keys", "CreateApiKey", upload, scope="write"),
+    call("POST", "/api_keys/generate", "GenerateApiKey", generate, scope="write"),
+    call("DELETE", "/api_keys/{api_key}", "DeleteApiKey", delete_key, scope="write"),
 )

@@ -1,33 +1,42 @@
-"""From the exchange's integers to the venue's structs, for REST and WebSocket alike."""
+"""From the exchange's integers to the venue's structs: what REST prints, and what the WebSocket shares with it."""
 
 from datetime import UTC, datetime
 
 from soloist_kalshi import frames, messages
 from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
 
-from soloist_exchange.ledger import DOLLAR, Account, Position
+from soloist_exchange.ledger import CENT, DOLLAR, Position
+from soloist_exchange.listener import Fill
+from soloist_exchange.markets import ONE, EventState, MarketState, SeriesState
 from soloist_exchange.matching import Book
 from soloist_exchange.orders import ASK, BID, Order, UpdateReason
-from soloist_exchange.store import StoredFill
-from soloist_exchange.venue import Fill, MarketState
+from soloist_exchange.store_rows import Candle, PublicTrade, Span, StoredFill, StoredSettlement
 
 __all__ = [
-    "balance",
     "book_levels",
+    "book_side",
+    "candle",
+    "event",
     "fill_message",
+    "latest_candle",
     "market",
     "order",
+    "order_book",
+    "outcome",
     "position",
     "position_message",
     "rest_fill",
     "rfc3339",
+    "series",
+    "settlement",
     "ticker_message",
+    "top",
     "trade",
     "trade_message",
     "user_order_message",
 ]
 
-CENT = 10_000  # money
+PRICE_PER_CENT = 100
 
 
 def rfc3339(time_ms: int) -> str:
@@ -59,7 +68,13 @@ def book_levels(
     return yes or None, no or None
 
 
-def _top(book: Book) -> tuple[int, int, int, int]:
+def order_book(book: Book, depth: int) -> messages.OrderBook:
+    """Return the best `depth` levels of each side (0 = all), best level last; an empty side is an empty list."""
+    yes, no = book_levels(book)
+    return messages.OrderBook(yes_dollars=(yes or [])[-depth:], no_dollars=(no or [])[-depth:])
+
+
+def top(book: Book) -> tuple[int, int, int, int]:
     """Return bid, bid size, ask and ask size; 0 and 10 000 stand for an empty side."""
     bid, ask = book.best(BID), book.best(ASK)
     return (
@@ -70,24 +85,26 @@ def _top(book: Book) -> tuple[int, int, int, int]:
     )
 
 
-def market(state: MarketState) -> messages.Market:
-    """Return a market with its top of the book."""
-    bid, bid_size, ask, ask_size = _top(state.book)
+def market(state: MarketState, volume_of_day: int) -> messages.Market:
+    """Return a market with its top of the book; `volume_of_day` is what was traded in the last 24 hours."""
+    bid, bid_size, ask, ask_size = top(state.book)
     opened, closes = rfc3339(state.open_ms), rfc3339(state.close_ms)
+    waiver_ms, value = state.fee_waiver_until_ms, state.settlement_value
     return messages.Market(
         ticker=state.ticker,
         event_ticker=state.event_ticker,
-        market_type="binary",
+        market_type=state.market_type,
         title=state.title,
         yes_sub_title="Yes",
         no_sub_title="No",
-        created_time=opened,
-        updated_time=opened,
+        created_time=rfc3339(state.created_ms or state.open_ms),
+        updated_time=rfc3339(state.updated_ms or state.created_ms or state.open_ms),
         open_time=opened,
         close_time=closes,
+        expected_expiration_time=closes,
         latest_expiration_time=closes,
-        settlement_timer_seconds=60,
-        status="active" if state.status == "active" else "closed",
+        settlement_timer_seconds=state.settlement_timer_ms // 1000,
+        status=state.status,  # type: ignore[arg-type]  # the enum's words are the venue's
         yes_bid_dollars=price_to_dollars(bid),
         yes_bid_size_fp=count_to_text(bid_size),
         yes_ask_dollars=price_to_dollars(ask),
@@ -96,25 +113,117 @@ def market(state: MarketState) -> messages.Market:
         no_ask_dollars=price_to_dollars(DOLLAR - bid),
         last_price_dollars=price_to_dollars(state.last_price),
         volume_fp=count_to_text(state.volume),
-        volume_24h_fp=count_to_text(state.volume),
-        result="",
-        can_close_early=False,
+        volume_24h_fp=count_to_text(volume_of_day),
+        result=state.result,
+        can_close_early=state.can_close_early,
         open_interest_fp=count_to_text(state.open_interest),
         notional_value_dollars="1.0000",
-        previous_yes_bid_dollars=price_to_dollars(bid),
-        previous_yes_ask_dollars=price_to_dollars(ask),
-        previous_price_dollars=price_to_dollars(state.last_price),
-        expiration_value="",
+        previous_yes_bid_dollars=price_to_dollars(state.previous_bid),
+        previous_yes_ask_dollars=price_to_dollars(state.previous_ask),
+        previous_price_dollars=price_to_dollars(state.previous_price),
+        settlement_value_dollars=None if value is None else price_to_dollars(value),
+        settlement_ts=rfc3339(state.settled_ms) if state.settled_ms else None,
+        expiration_value=state.result,
+        fee_waiver_expiration_time=rfc3339(waiver_ms) if waiver_ms else None,
         rules_primary="A simulated market of the local exchange.",
         rules_secondary="",
-        price_level_structure="linear_cent",
+        price_level_structure=state.label,
         price_ranges=[messages.PriceRange(**item) for item in state.ranges],
-        exchange_index=0,
+        exchange_index=state.exchange_index,
     )
 
 
+def event(
+    state: EventState, of: SeriesState | None, updated_ms: int, markets: list[messages.Market] | None = None
+) -> messages.Event:
+    """Return an event; `of` is its series and `markets` what is nested in it, if anything."""
+    return messages.Event(
+        event_ticker=state.ticker,
+        series_ticker=state.series_ticker,
+        sub_title="",
+        title=state.title,
+        collateral_return_type="",
+        mutually_exclusive=state.mutually_exclusive,
+        category=of.category if of is not None else "",
+        markets=markets,
+        last_updated_ts=rfc3339(updated_ms),
+        exchange_index=state.exchange_index,
+    )
+
+
+def series(
+    state: SeriesState, *, exchange_index: int, updated_ms: int, volume: int | None
+) -> messages.Series:
+    """Return a series; `volume` (1/100 contract) only when it was asked for."""
+    whole, part = divmod(state.fee.multiplier, ONE)
+    return messages.Series(
+        ticker=state.ticker,
+        frequency=state.frequency,
+        title=state.title,
+        category=state.category,
+        categories=[state.category] if state.category else [],
+        tags=list(state.tags),
+        settlement_sources=[],
+        contract_url="",
+        contract_terms_url="",
+        additional_prohibitions=[],
+        fee_type=state.fee.kind,
+        fee_multiplier=whole if part == 0 else state.fee.multiplier / ONE,
+        volume_fp=None if volume is None else count_to_text(volume),
+        last_updated_ts=rfc3339(updated_ms),
+        exchange_index=exchange_index,
+    )
+
+
+def candle(item: Candle) -> messages.Candlestick:
+    """Return a candlestick; prices of a period without a trade are null."""
+    price = item.price
+    return messages.Candlestick(
+        end_period_ts=item.end_ms // 1000,
+        yes_bid=_candle_side(item.bid),
+        yes_ask=_candle_side(item.ask),
+        price=messages.CandlePrice(
+            open_dollars=_price(price.open if price else None),
+            low_dollars=_price(price.low if price else None),
+            high_dollars=_price(price.high if price else None),
+            close_dollars=_price(price.close if price else None),
+            mean_dollars=_price(item.mean),
+            previous_dollars=_price(item.previous),
+        ),
+        volume_fp=count_to_text(item.volume),
+        open_interest_fp=count_to_text(item.open_interest),
+    )
+
+
+def latest_candle(item: Candle, end_ms: int) -> messages.Candlestick:
+    """Return what was known before a stretch of candles, as one that ends at `end_ms`: nothing traded, the last price before it."""
+    return messages.Candlestick(
+        end_period_ts=end_ms // 1000,
+        yes_bid=_candle_side(Span(item.bid.close, item.bid.close, item.bid.close, item.bid.close)),
+        yes_ask=_candle_side(Span(item.ask.close, item.ask.close, item.ask.close, item.ask.close)),
+        price=messages.CandlePrice(
+            previous_dollars=_price(item.price.close if item.price else item.previous)
+        ),
+        volume_fp=count_to_text(0),
+        open_interest_fp=count_to_text(item.open_interest),
+    )
+
+
+def _candle_side(span: Span) -> messages.CandleSide:
+    return messages.CandleSide(
+        open_dollars=price_to_dollars(span.open),
+        low_dollars=price_to_dollars(span.low),
+        high_dollars=price_to_dollars(span.high),
+        close_dollars=price_to_dollars(span.close),
+    )
+
+
+def _price(price: int | None) -> str | None:
+    return None if price is None else price_to_dollars(price)
+
+
 def order(item: Order) -> messages.Order:
-    """Return an order as the portfolio reads show it."""
+    """Return an order as the portfolio reads show it; what is empty is left out."""
     return messages.Order(
         order_id=item.order_id,
         client_order_id=item.client_order_id,
@@ -137,9 +246,81 @@ def order(item: Order) -> messages.Order:
         created_time=rfc3339(item.created_ms),
         last_update_time=rfc3339(item.updated_ms),
         self_trade_prevention_type=item.self_trade.value,
+        order_group_id=item.group_id or None,
         cancel_order_on_pause=item.cancel_on_pause,
         subaccount_number=item.subaccount,
-        exchange_index=0,
+        exchange_index=item.exchange_index,
+    )
+
+
+def rest_fill(fill: StoredFill) -> messages.Fill:
+    """Return a fill as GET /portfolio/fills shows it: without a client order id."""
+    return messages.Fill(
+        fill_id=fill.trade_id,
+        trade_id=fill.trade_id,
+        order_id=fill.order_id,
+        ticker=fill.ticker,
+        market_ticker=fill.ticker,
+        outcome_side=outcome(fill.side),
+        book_side=book_side(fill.side),
+        count_fp=count_to_text(fill.count),
+        yes_price_dollars=price_to_dollars(fill.price),
+        no_price_dollars=price_to_dollars(DOLLAR - fill.price),
+        is_taker=fill.is_taker,
+        fee_cost=money_to_dollars(fill.fee),
+        created_time=rfc3339(fill.time_ms),
+        subaccount_number=fill.subaccount,
+        ts=fill.time_ms // 1000,
+        exchange_index=fill.exchange_index,
+    )
+
+
+def settlement(item: StoredSettlement) -> messages.Settlement:
+    """Return what a market paid; `revenue` in whole cents, `value` in cents per YES contract of a scalar market."""
+    return messages.Settlement(
+        ticker=item.ticker,
+        event_ticker=item.event_ticker,
+        exchange_index=item.exchange_index,
+        market_result=item.result,  # type: ignore[arg-type]  # the store keeps the venue's word
+        yes_count_fp=count_to_text(item.yes_count),
+        yes_total_cost_dollars=money_to_dollars(item.yes_cost),
+        no_count_fp=count_to_text(item.no_count),
+        no_total_cost_dollars=money_to_dollars(item.no_cost),
+        revenue=item.revenue // CENT,
+        value=None if item.value is None else item.value // PRICE_PER_CENT,
+        settled_time=rfc3339(item.time_ms),
+        fee_cost=money_to_dollars(item.fee),
+    )
+
+
+def trade(item: PublicTrade) -> messages.Trade:
+    """Return a public trade as GET /markets/trades shows it."""
+    side = item.taker_side
+    return messages.Trade(
+        trade_id=item.trade_id,
+        ticker=item.ticker,
+        count_fp=count_to_text(item.count),
+        yes_price_dollars=price_to_dollars(item.price),
+        no_price_dollars=price_to_dollars(DOLLAR - item.price),
+        taker_side=outcome(side),
+        taker_outcome_side=outcome(side),
+        taker_book_side=book_side(side),
+        created_time=rfc3339(item.time_ms),
+        is_block_trade=False,
+    )
+
+
+def position(ticker: str, held: Position, exchange_index: int) -> messages.MarketPosition:
+    """Return a position as GET /portfolio/positions shows it."""
+    return messages.MarketPosition(
+        ticker=ticker,
+        exchange_index=exchange_index,
+        total_traded_dollars=money_to_dollars(held.traded),
+        position_fp=count_to_text(held.count),
+        market_exposure_dollars=money_to_dollars(held.cost),
+        realized_pnl_dollars=money_to_dollars(held.realized),
+        fees_paid_dollars=money_to_dollars(held.fees),
+        last_updated_ts=rfc3339(held.updated_ms),
     )
 
 
@@ -172,45 +353,6 @@ def user_order_message(item: Order) -> frames.UserOrderMessage:
         expiration_ts_ms=item.expiration_ms or None,
         last_update_reason=None if item.reason is UpdateReason.NONE else item.reason.value,
         subaccount_number=item.subaccount,
-    )
-
-
-def rest_fill(fill: StoredFill) -> messages.Fill:
-    """Return a fill as GET /portfolio/fills shows it: without a client order id."""
-    return messages.Fill(
-        fill_id=fill.trade_id,
-        trade_id=fill.trade_id,
-        order_id=fill.order_id,
-        ticker=fill.ticker,
-        market_ticker=fill.ticker,
-        outcome_side=outcome(fill.side),
-        book_side=book_side(fill.side),
-        count_fp=count_to_text(fill.count),
-        yes_price_dollars=price_to_dollars(fill.price),
-        no_price_dollars=price_to_dollars(DOLLAR - fill.price),
-        is_taker=fill.is_taker,
-        fee_cost=money_to_dollars(fill.fee),
-        created_time=rfc3339(fill.time_ms),
-        subaccount_number=fill.subaccount,
-        ts=fill.time_ms // 1000,
-        exchange_index=0,
-    )
-
-
-def trade(state: MarketState, fill: Fill) -> messages.Trade:
-    """Return a public trade as GET /markets/trades shows it, from its taker's fill."""
-    side = fill.order.side
-    return messages.Trade(
-        trade_id=fill.trade_id,
-        ticker=state.ticker,
-        count_fp=count_to_text(fill.count),
-        yes_price_dollars=price_to_dollars(fill.price),
-        no_price_dollars=price_to_dollars(DOLLAR - fill.price),
-        taker_side=outcome(side),
-        taker_outcome_side=outcome(side),
-        taker_book_side=book_side(side),
-        created_time=rfc3339(fill.time_ms),
-        is_block_trade=False,
     )
 
 
@@ -256,7 +398,7 @@ def trade_message(state: MarketState, fill: Fill) -> frames.TradeMessage:
 
 def ticker_message(state: MarketState, now_ms: int) -> frames.TickerMessage:
     """Return the top of a market as the ticker channel shows it."""
-    bid, bid_size, ask, ask_size = _top(state.book)
+    bid, bid_size, ask, ask_size = top(state.book)
     return frames.TickerMessage(
         market_id=state.ticker,
         market_ticker=state.ticker,
@@ -276,20 +418,6 @@ def ticker_message(state: MarketState, now_ms: int) -> frames.TickerMessage:
     )
 
 
-def position(ticker: str, held: Position) -> messages.MarketPosition:
-    """Return a position as GET /portfolio/positions shows it."""
-    return messages.MarketPosition(
-        ticker=ticker,
-        exchange_index=0,
-        total_traded_dollars=money_to_dollars(held.traded),
-        position_fp=count_to_text(held.count),
-        market_exposure_dollars=money_to_dollars(held.cost),
-        realized_pnl_dollars=money_to_dollars(held.realized),
-        fees_paid_dollars=money_to_dollars(held.fees),
-        last_updated_ts=rfc3339(held.updated_ms),
-    )
-
-
 def position_message(
     account_id: int, subaccount: int, ticker: str, held: Position
 ) -> frames.MarketPositionMessage:
@@ -304,16 +432,4 @@ def position_message(
         position_fee_cost_dollars=money_to_dollars(held.fees),
         volume_fp=count_to_text(held.volume),
         subaccount=subaccount,
-    )
-
-
-def balance(account: Account, subaccount: int, worth: int, now_ms: int) -> messages.Balance:
-    """Return a balance; `worth` is what the positions would sell for (money)."""
-    cash = account.available(subaccount)
-    return messages.Balance(
-        balance=cash // CENT,
-        balance_dollars=money_to_dollars(cash),
-        portfolio_value=worth // CENT,
-        updated_ts=now_ms // 1000,
-        balance_breakdown=[messages.BalanceOfShard(exchange_index=0, balance=cash // CENT)],
     )
