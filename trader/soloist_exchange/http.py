@@ -49,6 +49,7 @@ class Limits:
     body_bytes: int = 1 << 20
     request_s: float = 10.0  # from the first byte of a request to its last
     idle_s: float = 600.0  # between requests, and for a reader of replies that does not read
+    linger_s: float = 2.0  # for what a client still sends after its request was refused
     pipelined: int = 64
 
 
@@ -156,6 +157,7 @@ class Connection(asyncio.Protocol):
         self._muted = False
         self._ended = False
         self._paused = False
+        self._lingers = False
         self._rest: bytearray | None = None
         self._problem = 0
         self._in_head = self._in_body = False
@@ -307,7 +309,11 @@ class Connection(asyncio.Protocol):
         self._application.request(request, slot)
 
     def _reject(self, status: int) -> None:
-        self._ended = True
+        """Refuse what is no request, and take what the client still sends.
+
+        Closing at once would reset the connection, and the client would lose the reply (RFC 9112, 9.6).
+        """
+        self._ended = self._lingers = True
         slot = Slot(self, keep_alive=False, head_only=False)
         self._slots.append(slot)
         phrase = HTTPStatus(status).phrase
@@ -370,7 +376,11 @@ class Connection(asyncio.Protocol):
         if parts:
             transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
             self.deadline_s = self._loop.time() + self._limits.idle_s
-        if closes:
+        if closes and self._lingers:
+            self.deadline_s = self._loop.time() + self._limits.linger_s
+            if transport.can_write_eof():
+                transport.write_eof()
+        elif closes:
             self._ended = True
             transport.close()
         else:
@@ -388,6 +398,8 @@ class Connection(asyncio.Protocol):
             return
         if self._paused:
             self.abort()
+        elif self._lingers and not self._slots:
+            self.transport.close()
         elif self._in_head or self._in_body:
             if not self._ended:
                 self._reject(HTTPStatus.REQUEST_TIMEOUT)

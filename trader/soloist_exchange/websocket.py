@@ -92,6 +92,7 @@ class Outbox:
         self._noted = False
         self._paused = False
         self._code: int | None = None
+        self._hangs_up = False
         self._abort: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -106,6 +107,9 @@ class Outbox:
             self._end()
             return
         self._frames.append(frame)
+        self._note()
+
+    def _note(self) -> None:
         if not self._noted:
             self._noted = True
             self._turn.frames(self)
@@ -134,6 +138,8 @@ class Outbox:
         if self._code is not None:
             self._transport.write(_close_frame(self._code))
             self._code = None
+            if self._hangs_up:
+                self._transport.close()
 
     def control(self, opcode: int, body: bytes) -> None:
         """Send a control frame past the queue, unless the reader does not read."""
@@ -145,9 +151,10 @@ class Outbox:
         self._paused = True
 
     def resume(self) -> None:
-        """Send them."""
+        """Send them, with this turn's."""
         self._paused = False
-        self.flush(committed=True)
+        if self._frames or self._code is not None:
+            self._note()
 
     def close(self, code: int = NORMAL) -> None:
         """End the connection with a close frame after the frames that are queued; a peer that does not take them is cut off."""
@@ -156,9 +163,15 @@ class Outbox:
         self.closed = True
         self._code = code
         self._abort = asyncio.get_running_loop().call_later(CLOSE_S, self._end)
-        if not self._noted:
-            self._noted = True
-            self._turn.frames(self)
+        self._note()
+
+    def hang_up(self, code: int) -> None:
+        """Answer the peer's close frame and end the connection; at once, when it was the answer to ours."""
+        if self.closed and self._code is None:
+            self._transport.close()
+        else:
+            self._hangs_up = True
+            self.close(code)
 
     def done(self) -> None:
         """Forget the deadline: the connection has ended."""
@@ -338,10 +351,7 @@ class WebSocket(asyncio.Protocol):
         """Answer a close frame with one, or take it as the answer to ours; the connection ends either way."""
         code = int.from_bytes(body[:2], "big") if body else NORMAL
         valid = len(body) != 1 and 1000 <= code <= 4999 and code not in _FORBIDDEN_CODES  # noqa: PLR2004 - RFC 6455, 7.4
-        self.outbox.close(code if valid else PROTOCOL_ERROR)
-        self.outbox.flush(committed=True)
-        if self._transport is not None:
-            self._transport.close()
+        self.outbox.hang_up(code if valid else PROTOCOL_ERROR)
 
     def _heartbeat(self) -> None:
         if self._ping_when_busy() or self.outbox.sent == self._sent_at_ping:
