@@ -152,13 +152,14 @@ def page(
 def decode(body: bytes, kind: type[Body]) -> Body:
     """Read a request body; a number where a text belongs is refused, as on the wire (section 5)."""
     try:
-        return _decoder(kind).decode(body)
+        decoder: msgspec.json.Decoder[Body] = _decoder(kind)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise bad_request(f"json: cannot unmarshal: {error}") from None
 
 
 @lru_cache(maxsize=64)
-def _decoder(kind: type[Body]) -> "msgspec.json.Decoder[Body]":
+def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind)
 
 

@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime
 
-from soloist_kalshi import frames, messages
+from soloist_kalshi import messages
 from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
 
 from soloist_exchange.ledger import CENT, DOLLAR, Position
-from soloist_exchange.listener import Fill
 from soloist_exchange.markets import ONE, EventState, MarketState, SeriesState
 from soloist_exchange.matching import Book
-from soloist_exchange.orders import ASK, BID, Order, UpdateReason
+from soloist_exchange.orders import ASK, BID, Order
 from soloist_exchange.store_rows import Candle, PublicTrade, Span, StoredFill, StoredSettlement
 
 __all__ = [
@@ -17,23 +16,18 @@ __all__ = [
     "book_side",
     "candle",
     "event",
-    "fill_message",
     "latest_candle",
     "market",
     "order",
     "order_book",
     "outcome",
     "position",
-    "position_message",
     "rest_fill",
     "rfc3339",
     "series",
     "settlement",
-    "ticker_message",
     "top",
     "trade",
-    "trade_message",
-    "user_order_message",
 ]
 
 PRICE_PER_CENT = 100
@@ -321,115 +315,4 @@ def position(ticker: str, held: Position, exchange_index: int) -> messages.Marke
         realized_pnl_dollars=money_to_dollars(held.realized),
         fees_paid_dollars=money_to_dollars(held.fees),
         last_updated_ts=rfc3339(held.updated_ms),
-    )
-
-
-def user_order_message(item: Order) -> frames.UserOrderMessage:
-    """Return an order as the user_orders channel shows it."""
-    return frames.UserOrderMessage(
-        order_id=item.order_id,
-        ticker=item.ticker,
-        status=item.status.value,
-        outcome_side=outcome(item.side),
-        book_side=book_side(item.side),
-        is_yes=item.side == BID,
-        yes_price_dollars=price_to_dollars(item.price),
-        fill_count_fp=count_to_text(item.filled),
-        remaining_count_fp=count_to_text(item.remaining),
-        initial_count_fp=count_to_text(item.initial),
-        client_order_id=item.client_order_id,
-        user_id=str(item.account_id),
-        exchange_index=0,
-        taker_fill_cost_dollars=money_to_dollars(item.taker_cost),
-        maker_fill_cost_dollars=money_to_dollars(item.maker_cost),
-        taker_fees_dollars=money_to_dollars(item.taker_fees),
-        maker_fees_dollars=money_to_dollars(item.maker_fees),
-        self_trade_prevention_type=item.self_trade.value,
-        created_time=rfc3339(item.created_ms),
-        created_ts_ms=item.created_ms,
-        last_update_time=rfc3339(item.updated_ms),
-        last_update_ts_ms=item.updated_ms,
-        expiration_time=rfc3339(item.expiration_ms) if item.expiration_ms else None,
-        expiration_ts_ms=item.expiration_ms or None,
-        last_update_reason=None if item.reason is UpdateReason.NONE else item.reason.value,
-        subaccount_number=item.subaccount,
-    )
-
-
-def fill_message(fill: Fill) -> frames.FillMessage:
-    """Return a fill as the fill channel shows it."""
-    item = fill.order
-    return frames.FillMessage(
-        trade_id=fill.trade_id,
-        order_id=item.order_id,
-        client_order_id=item.client_order_id or None,
-        market_ticker=item.ticker,
-        is_taker=fill.is_taker,
-        yes_price_dollars=price_to_dollars(fill.price),
-        count_fp=count_to_text(fill.count),
-        fee_cost=money_to_dollars(fill.fee),
-        ts=fill.time_ms // 1000,
-        ts_ms=fill.time_ms,
-        post_position_fp=count_to_text(fill.position_after),
-        purchased_side=outcome(item.side),
-        outcome_side=outcome(item.side),
-        book_side=book_side(item.side),
-        exchange_index=0,
-        subaccount=item.subaccount,
-    )
-
-
-def trade_message(state: MarketState, fill: Fill) -> frames.TradeMessage:
-    """Return a public trade from its taker's fill."""
-    return frames.TradeMessage(
-        trade_id=fill.trade_id,
-        market_ticker=state.ticker,
-        yes_price_dollars=price_to_dollars(fill.price),
-        no_price_dollars=price_to_dollars(DOLLAR - fill.price),
-        count_fp=count_to_text(fill.count),
-        taker_side=outcome(fill.order.side),
-        taker_outcome_side=outcome(fill.order.side),
-        taker_book_side=book_side(fill.order.side),
-        is_block_trade=False,
-        ts=fill.time_ms // 1000,
-        ts_ms=fill.time_ms,
-    )
-
-
-def ticker_message(state: MarketState, now_ms: int) -> frames.TickerMessage:
-    """Return the top of a market as the ticker channel shows it."""
-    bid, bid_size, ask, ask_size = top(state.book)
-    return frames.TickerMessage(
-        market_id=state.ticker,
-        market_ticker=state.ticker,
-        price_dollars=price_to_dollars(state.last_price),
-        yes_bid_dollars=price_to_dollars(bid),
-        yes_ask_dollars=price_to_dollars(ask),
-        volume_fp=count_to_text(state.volume),
-        open_interest_fp=count_to_text(state.open_interest),
-        dollar_volume=state.dollar_volume // 1_000_000,
-        dollar_open_interest=state.open_interest // 100,
-        yes_bid_size_fp=count_to_text(bid_size),
-        yes_ask_size_fp=count_to_text(ask_size),
-        last_trade_size_fp=count_to_text(state.last_count),
-        ts=now_ms // 1000,
-        ts_ms=now_ms,
-        time=rfc3339(now_ms),
-    )
-
-
-def position_message(
-    account_id: int, subaccount: int, ticker: str, held: Position
-) -> frames.MarketPositionMessage:
-    """Return a position as the market_positions channel shows it."""
-    return frames.MarketPositionMessage(
-        user_id=str(account_id),
-        market_ticker=ticker,
-        position_fp=count_to_text(held.count),
-        position_cost_dollars=money_to_dollars(held.cost),
-        realized_pnl_dollars=money_to_dollars(held.realized),
-        fees_paid_dollars=money_to_dollars(held.fees),
-        position_fee_cost_dollars=money_to_dollars(held.fees),
-        volume_fp=count_to_text(held.volume),
-        subaccount=subaccount,
     )
