@@ -234,7 +234,8 @@ class Groups:
 
     def _cancel_orders(self, group: Group) -> None:
         for order in group.orders:
-            self._venue.withdraw(order, UpdateReason.ORDER_GROUP_CANCEL)
+            if order.remaining:  # the one whose last contract triggered the group ends by its fill
+                self._venue.withdraw(order, UpdateReason.ORDER_GROUP_CANCEL)
 
     def _add(self, group: Group) -> None:
         self._by_id[group.group_id] = group
