@@ -87,7 +87,7 @@ def exchange(request) -> Iterator[ExchangeProcess | DemoVenue]:
 
 @pytest.fixture
 def new_ticker(exchange) -> Callable[..., str]:
-    """Return `new_ticker(kind="cent")`, which names a market of that kind that no other test has touched (see markets.py)."""
+    """Return `new_ticker(kind="card")`, which names a market of that kind that no other test has touched (see markets.py)."""
     if VENUE == "demo":
         return lambda *_: exchange.ticker()
     return markets.take

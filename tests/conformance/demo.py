@@ -7,11 +7,9 @@ at one cent and cancel them; nothing there trades.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import httpx
-from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.numbers import price_from_dollars
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import RestClient
@@ -50,14 +48,6 @@ class DemoVenue:
 
     def __init__(self) -> None:
         self._tickers: list[str] = []
-
-    def now_ms(self) -> int:
-        """Return this machine's time."""
-        return time.time_ns() // 1_000_000
-
-    def clock(self) -> ServerClock:
-        """Return a clock for one client."""
-        return ServerClock()
 
     def rest(self, signer: Signer | None) -> RestClient:
         """Reads and API keys; use as `async with`."""

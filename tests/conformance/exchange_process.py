@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 from soloist_exchange.exchange import create_account
 from soloist_exchange.store import Store
-from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.numbers import money_from_dollars
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import RestClient
@@ -91,20 +90,13 @@ class ExchangeProcess:
             self._virtual_ms = self.admin("health")["time_ms"]
 
     def now_ms(self) -> int:
-        """Return the exchange's time in Unix ms: this machine's, or the one that `advance` moves."""
+        """Return the venue's time in Unix ms: this machine's, or the one that `advance` moves. Signatures go by this machine's."""
         return self._virtual_ms if self._is_virtual else time.time_ns() // 1_000_000
-
-    def clock(self) -> ServerClock:
-        """Return a clock for a client of this exchange: one that `advance` moves, too, when the exchange's is virtual."""
-        if not self._is_virtual:
-            return ServerClock()
-        return ServerClock(wall_ms=self.now_ms, monotonic_ms=self.now_ms)
 
     def advance(self, milliseconds: int) -> None:
         """Move a virtual clock on; whatever falls due meanwhile has happened when this returns."""
         assert self._is_virtual, "a real clock moves by itself: ask for clock='virtual'"
-        self.tell("clock", {"advance_ms": milliseconds})
-        self._virtual_ms += milliseconds
+        self._virtual_ms = self.tell("clock", {"advance_ms": milliseconds})["time_ms"]
 
     def kill(self) -> None:
         """End it with SIGKILL: nothing in it can react."""
@@ -158,11 +150,11 @@ class ExchangeProcess:
 
     def rest(self, signer: Signer | None) -> RestClient:
         """The venue client's reads and API keys; use as `async with`."""
-        return RestClient(self.rest_url, signer, ca_file=self.ca_file, clock=self.clock())
+        return RestClient(self.rest_url, signer, ca_file=self.ca_file)
 
     def orders(self, signer: Signer) -> OrderClient:
         """The venue client's order path; use as `async with`."""
-        return OrderClient(self.rest_url, signer, ca_file=self.ca_file, clock=self.clock())
+        return OrderClient(self.rest_url, signer, ca_file=self.ca_file)
 
     def admin(self, path: str, **query: object) -> Any:
         """GET a path below /admin as JSON, such as `admin("events", account="demo")`."""

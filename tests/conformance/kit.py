@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, Self
@@ -11,13 +12,12 @@ from typing import Any, Protocol, Self
 import httpx
 import msgspec
 import picows
-from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.endpoint import tls_context
 from soloist_kalshi.errors import VenueError
 from soloist_kalshi.frames import Frame
 from soloist_kalshi.messages import AmendOrder, CreateOrder, Order, SubaccountTransfer
-from soloist_kalshi.numbers import money_from_dollars
+from soloist_kalshi.numbers import money_from_dollars, money_to_dollars
 from soloist_kalshi.orders import CreateOutcome, OrderClient
 from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer
@@ -36,11 +36,10 @@ class Venue(Protocol):
     ws_url: str
     ca_file: str | None
 
-    def now_ms(self) -> int:
-        """Return the time that requests are signed with."""
 
-    def clock(self) -> ServerClock:
-        """Return a clock for one client of ours."""
+def wall_ms() -> int:
+    """Return this machine's time in Unix ms, which requests are signed with (also towards an exchange with a virtual clock)."""
+    return time.time_ns() // 1_000_000
 
 
 def order(ticker: str, side: str, price: str, count: str = "1.00", **fields: Any) -> CreateOrder:
@@ -75,7 +74,7 @@ async def place(client: OrderClient, wanted: CreateOrder) -> CreateOutcome:
 
 def signed(exchange: Venue, signer: Signer, method: str, path: str, **options: Any) -> httpx.Response:
     """Send one signed request as bytes on the wire; `path` is after /trade-api/v2, `headers` replace the signed ones."""
-    timestamp_ms = options.pop("timestamp_ms", None) or exchange.now_ms()
+    timestamp_ms = options.pop("timestamp_ms", None) or wall_ms()
     headers = signer.headers(method, BASE_PATH + path, timestamp_ms)
     headers |= options.pop("headers", {})
     for name in options.pop("without", ()):
@@ -155,8 +154,9 @@ class Desk:
         return await self.reads.get_order(order_id)
 
     async def balance(self, subaccount: int = 0) -> str:
-        """Read the balance in dollars."""
-        return (await self.reads.get_balance(subaccount=subaccount)).balance_dollars
+        """Read the balance in dollars, with six decimals however many the venue prints."""
+        shown = await self.reads.get_balance(subaccount=subaccount)
+        return money_to_dollars(money_from_dollars(shown.balance_dollars))
 
     async def position(self, subaccount: int = 0) -> str:
         """Read the position in this market, "0.00" without one."""
@@ -201,7 +201,6 @@ class Socket:
             on_opened=self.opened.set,
             on_gap=self.gaps.append,
             ca_file=exchange.ca_file,
-            clock=exchange.clock(),
         )
 
     def _on_frame(self, raw: bytes) -> None:
