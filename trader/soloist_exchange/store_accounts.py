@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 from soloist_kalshi.signing import Verifier
@@ -25,9 +26,7 @@ class AccountStore(StateFile):
 
     # ---------------------------------------------------------------- accounts
 
-    def add_account(
-        self, name: str, deposited: int, tier: str = "basic", subaccounts: int = 0
-    ) -> AccountRow:
+    def add_account(self, name: str, deposited: int, tier: str = "basic", subaccounts: int = 0) -> AccountRow:
         """Create an account. Raises StateError when the name is taken."""
         try:
             row = self.database.execute(
@@ -42,7 +41,7 @@ class AccountStore(StateFile):
     def accounts(self) -> list[AccountRow]:
         """Return all accounts."""
         rows = self.database.execute(f"SELECT {_ACCOUNT} FROM accounts ORDER BY account_id")  # noqa: S608 - a constant
-        return [AccountRow(*row[:-1], tuple(json.loads(row[-1]))) for row in rows]
+        return [replace(AccountRow(*row[:5]), netting=tuple(json.loads(row[5]))) for row in rows]
 
     def save_account(self, account: AccountRow) -> None:
         """Write what may change of an account: deposits, tier, subaccounts and netting."""
@@ -105,12 +104,13 @@ class AccountStore(StateFile):
         )
         return [_key(row) for row in rows]
 
-    def deleted_keys(self, since_ms: int) -> list[KeyRow]:
-        """Return the keys that were deleted after a time."""
+    def deleted_keys(self, since_ms: int, until_ms: int) -> list[str]:
+        """Return the ids of the keys that were deleted after one time, and not after another."""
         rows = self.database.execute(
-            "SELECT * FROM keys WHERE deleted_ms > ? ORDER BY deleted_ms", (since_ms,)
+            "SELECT key_id FROM keys WHERE deleted_ms > ? AND deleted_ms <= ? ORDER BY deleted_ms",
+            (since_ms, until_ms),
         )
-        return [_key(row) for row in rows]
+        return [row[0] for row in rows]
 
     def delete_key(self, account_id: int, key_id: str, now_ms: int) -> bool:
         """Mark a key deleted; False when the account has no such key."""

@@ -20,7 +20,7 @@ class MarketStore(StateFile):
     def save_markets(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Write what markets are, by ticker (see store_codec)."""
         self.database.executemany(
-            "INSERT INTO markets VALUES (?, ?) ON CONFLICT (ticker) DO UPDATE SET fields = excluded.fields",
+            "INSERT INTO markets (ticker, fields) VALUES (?, ?) ON CONFLICT (ticker) DO UPDATE SET fields = excluded.fields",
             rows,
         )
 
@@ -32,10 +32,10 @@ class MarketStore(StateFile):
         )
 
     def markets(self) -> list[tuple[bytes, bytes | None]]:
-        """Return every market, with its statistics when it has any."""
+        """Return every market in the order in which they came, with its statistics when it has any."""
         return list(
             self.database.execute(
-                "SELECT markets.fields, statistics.fields FROM markets LEFT JOIN statistics USING (ticker) ORDER BY markets.ticker"
+                "SELECT markets.fields, statistics.fields FROM markets LEFT JOIN statistics USING (ticker) ORDER BY number"
             )
         )
 
@@ -61,11 +61,6 @@ class MarketStore(StateFile):
     def last_trade(self) -> int:
         """Return the number of the newest public trade, 0 without one."""
         return int(self.database.execute("SELECT COALESCE(MAX(number), 0) FROM trades").fetchone()[0])
-
-    def oldest_trade_ms(self) -> int | None:
-        """Return the time of the oldest public trade that is kept."""
-        row = self.database.execute("SELECT time_ms FROM trades ORDER BY number LIMIT 1").fetchone()
-        return row[0] if row else None
 
     def drop_trades(self, through: int) -> None:
         """Forget public trades up to a number."""
