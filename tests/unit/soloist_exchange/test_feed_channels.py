@@ -1,0 +1,519 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from soloist_exchange.orders import ASK, BID, SelfTrade
+from soloist_exchange.venue import Amendment
+from soloist_exchange.wire_frames import market_id, timestamp
+
+from tests.unit.soloist_exchange.bare_venues import START_MS, YEAR_MS
+from tests.unit.soloist_exchange.feed_sockets import OTHER, OWNER, Hall
+
+BOOK = "orderbook_delta"
+NOW = "2023-11-14T22:13:20.000000Z"
+
+
+def test_times_are_printed_with_microseconds():
+    assert timestamp(START_MS) == NOW
+    assert timestamp(START_MS + 61_007) == "2023-11-14T22:14:21.007000Z"
+
+
+def test_a_market_id_is_a_uuid_and_stays_the_same():
+    assert str(uuid.UUID(market_id("M"))) == market_id("M") != market_id("N")
+
+
+# ---------------------------------------------------------------------- orderbook_delta
+
+
+def test_a_snapshot_and_a_delta_in_no_prices_and_in_yes_prices():
+    hall = Hall("M")
+    hall.world.order(OWNER, BID, 4_000, 150)
+    hall.world.order(OWNER, BID, 3_900, 100)
+    hall.world.order(OTHER, ASK, 6_000, 250)
+    of_no, of_yes = hall.client(3), hall.client(3)
+    (snapshot,) = of_no.subscribe(BOOK, market_ticker="M")[1:]
+    assert snapshot == {
+        "type": "orderbook_snapshot",
+        "sid": 1,
+        "seq": 1,
+        "msg": {
+            "market_ticker": "M",
+            "market_id": market_id("M"),
+            "yes_dollars_fp": [["0.3900", "1.00"], ["0.4000", "1.50"]],
+            "no_dollars_fp": [["0.4000", "2.50"]],
+        },
+    }
+    (in_yes,) = of_yes.subscribe(BOOK, market_ticker="M", use_yes_price=True)[1:]
+    assert in_yes["msg"]["no_dollars_fp"] == [["0.6000", "2.50"]]
+    hall.world.order(OTHER, ASK, 6_000, 50)
+    (delta,) = of_no.of(BOOK)
+    assert delta == {
+        "type": BOOK,
+        "sid": 1,
+        "seq": 2,
+        "msg": {
+            "market_ticker": "M",
+            "market_id": market_id("M"),
+            "price_dollars": "0.4000",
+            "delta_fp": "0.50",
+            "side": "no",
+            "ts": NOW,
+            "ts_ms": START_MS,
+        },
+    }
+    assert of_yes.of(BOOK)[0]["msg"] == {**delta["msg"], "price_dollars": "0.6000"}
+    hall.world.order(OWNER, BID, 3_900, 1)
+    assert of_no.of(BOOK)[1]["msg"]["price_dollars"] == of_yes.of(BOOK)[1]["msg"]["price_dollars"] == "0.3900"
+    hall.world.order(OWNER, BID, 6_000, 300)
+    assert [(f["msg"]["side"], f["msg"]["delta_fp"]) for f in of_no.of(BOOK)[2:]] == [
+        ("no", "-2.50"),
+        ("no", "-0.50"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("orders", "present"),
+    [([], set()), ([(BID, 4_000)], {"yes_dollars_fp"}), ([(ASK, 6_000)], {"no_dollars_fp"})],
+)
+def test_an_empty_side_is_absent(orders, present):
+    hall = Hall("M")
+    for side, price in orders:
+        hall.world.order(OWNER, side, price, 100)
+    (snapshot,) = hall.client().subscribe(BOOK, market_ticker="M")[1:]
+    assert set(snapshot["msg"]) - {"market_ticker", "market_id"} == present
+
+
+def test_only_the_owner_sees_whose_order_it_was():
+    hall = Hall("M")
+    owner, stranger = hall.client(OWNER), hall.client(OTHER)
+    bound_to_it, bound_elsewhere = hall.client(OWNER, subaccount=3), hall.client(OWNER, subaccount=0)
+    for client in (owner, stranger, bound_to_it, bound_elsewhere):
+        client.subscribe(BOOK, market_ticker="M")
+    hall.venue.transfer(OWNER, 0, 3, 0, 0, 100_000_000)
+    order = hall.world.order(OWNER, BID, 4_000, 100, subaccount=3, client_order_id='my "own" \N{EURO SIGN}')
+    for client, sees in ((owner, True), (stranger, False), (bound_to_it, True), (bound_elsewhere, False)):
+        (delta,) = client.of(BOOK)
+        own = {name: delta["msg"][name] for name in ("client_order_id", "subaccount") if name in delta["msg"]}
+        assert own == ({"client_order_id": order.client_order_id, "subaccount": 3} if sees else {})
+    hall.world.order(OTHER, BID, 4_000, 100, client_order_id="")
+    assert "client_order_id" not in stranger.of(BOOK)[1]["msg"]
+    assert stranger.of(BOOK)[1]["msg"]["subaccount"] == 0
+
+
+def test_seq_runs_over_all_markets_of_a_sid_and_every_sid_has_its_own():
+    hall = Hall("A", "B")
+    client = hall.client(OTHER)
+    client.subscribe(BOOK, "trade", market_tickers=["A", "B"])
+    for ticker in ("A", "B", "A"):
+        hall.world.order(OWNER, BID, 4_000, 100, ticker=ticker)
+    hall.world.order(OWNER, ASK, 4_000, 100, ticker="B", self_trade=SelfTrade.MAKER)
+    hall.world.order(OTHER, ASK, 4_000, 100, ticker="A")
+    assert [frame["seq"] for frame in client.frames if frame.get("sid") == 1] == list(range(1, 9))
+    assert [frame["seq"] for frame in client.of("trade")] == [1]
+
+
+def test_nothing_of_a_market_that_was_taken_away():
+    hall = Hall("A", "B")
+    client = hall.client(OTHER)
+    client.subscribe(BOOK, market_tickers=["A", "B"])
+    client.say("update_subscription", sid=1, action="delete_markets", market_ticker="A")
+    for ticker in ("A", "B"):
+        hall.world.order(OWNER, BID, 4_000, 100, ticker=ticker)
+    assert [(frame["seq"], frame["msg"]["market_ticker"]) for frame in client.of(BOOK)] == [(4, "B")]
+
+
+# ---------------------------------------------------------------------- ticker, trade
+
+
+def test_a_tick_has_every_field_and_no_seq_and_comes_when_one_changes():
+    hall = Hall("M")
+    client = hall.client()
+    client.subscribe("ticker")
+    hall.world.order(OWNER, BID, 4_000, 150)
+    hall.world.order(OWNER, BID, 3_000, 100)
+    assert len(client.of("ticker")) == 1, "a change below the top is no tick"
+    hall.world.order(OTHER, ASK, 4_000, 50)
+    assert client.of("ticker")[-1] == {
+        "type": "ticker",
+        "sid": 1,
+        "msg": {
+            "market_id": market_id("M"),
+            "market_ticker": "M",
+            "price_dollars": "0.4000",
+            "yes_bid_dollars": "0.4000",
+            "yes_ask_dollars": "1.0000",
+            "volume_fp": "0.50",
+            "open_interest_fp": "0.50",
+            "dollar_volume": 0,
+            "dollar_open_interest": 0,
+            "yes_bid_size_fp": "1.00",
+            "yes_ask_size_fp": "0.00",
+            "last_trade_size_fp": "0.50",
+            "ts": START_MS // 1000,
+            "ts_ms": START_MS,
+            "time": NOW,
+        },
+    }
+
+
+def test_a_tick_that_nobody_heard_does_not_hide_the_next_one():
+    hall = Hall("M")
+    first = hall.client()
+    first.subscribe("ticker")
+    order = hall.world.order(OWNER, BID, 4_000, 100)
+    first.say("unsubscribe", sids=[1])
+    hall.venue.cancel(order)
+    second = hall.client()
+    second.subscribe("ticker")
+    hall.world.order(OWNER, BID, 4_000, 100)
+    assert len(second.of("ticker")) == 1
+
+
+def test_a_public_trade_is_told_from_the_taker_s_side():
+    hall = Hall("M")
+    client = hall.client(3)
+    client.subscribe("trade", market_ticker="M")
+    hall.world.order(OWNER, BID, 4_000, 150)
+    hall.world.order(OTHER, ASK, 3_500, 100)
+    assert client.frames[1:] == [
+        {
+            "type": "trade",
+            "sid": 1,
+            "seq": 1,
+            "msg": {
+                "trade_id": hall.world.tape.fills[0].trade_id,
+                "market_ticker": "M",
+                "yes_price_dollars": "0.4000",
+                "no_price_dollars": "0.6000",
+                "count_fp": "1.00",
+                "taker_side": "no",
+                "taker_outcome_side": "no",
+                "taker_book_side": "ask",
+                "is_block_trade": False,
+                "ts": START_MS // 1000,
+                "ts_ms": START_MS,
+            },
+        }
+    ]
+
+
+# ---------------------------------------------------------------------- fill, market_positions, user_orders
+
+
+def test_a_fill_and_its_position_have_every_field():
+    hall = Hall("M", exchange_index=2)
+    hall.venue.transfer(OWNER, 0, 0, 0, 2, 100_000_000)
+    hall.venue.transfer(OTHER, 0, 0, 0, 2, 100_000_000)
+    client = hall.client(OTHER)
+    client.subscribe("fill", "market_positions")
+    hall.world.order(OWNER, BID, 5_200, 300)
+    taken = hall.world.order(OTHER, ASK, 5_200, 100)
+    fill, position = client.frames[2:]
+    assert fill == {
+        "type": "fill",
+        "sid": 1,
+        "msg": {
+            "trade_id": hall.world.tape.fills[0].trade_id,
+            "order_id": taken.order_id,
+            "client_order_id": taken.client_order_id,
+            "market_ticker": "M",
+            "exchange_index": 2,
+            "is_taker": True,
+            "side": "no",
+            "yes_price_dollars": "0.5200",
+            "count_fp": "1.00",
+            "fee_cost": "0.017500",
+            "action": "buy",
+            "ts": START_MS // 1000,
+            "ts_ms": START_MS,
+            "post_position_fp": "-1.00",
+            "purchased_side": "no",
+            "outcome_side": "no",
+            "book_side": "ask",
+            "subaccount": 0,
+        },
+    }
+    assert position == {
+        "type": "market_position",
+        "sid": 2,
+        "msg": {
+            "user_id": "2",
+            "market_ticker": "M",
+            "position_fp": "-1.00",
+            "position_cost_dollars": "0.480000",
+            "realized_pnl_dollars": "0.000000",
+            "fees_paid_dollars": "0.017500",
+            "position_fee_cost_dollars": "0.017500",
+            "volume_fp": "1.00",
+            "subaccount": 0,
+        },
+    }
+
+
+def test_an_order_has_every_field_and_says_why_it_changed():
+    hall = Hall("M")
+    group = hall.venue.groups.create(OWNER, 0, 1_000, 0)
+    client = hall.client()
+    client.subscribe("user_orders")
+    order = hall.world.order(OWNER, BID, 4_000, 300, group_id=group.group_id, expiration_ms=START_MS + 60_000)
+    assert client.frames[1] == {
+        "type": "user_order",
+        "sid": 1,
+        "msg": {
+            "order_id": order.order_id,
+            "user_id": "1",
+            "ticker": "M",
+            "exchange_index": 0,
+            "status": "resting",
+            "side": "yes",
+            "is_yes": True,
+            "outcome_side": "yes",
+            "book_side": "bid",
+            "yes_price_dollars": "0.4000",
+            "fill_count_fp": "0.00",
+            "remaining_count_fp": "3.00",
+            "initial_count_fp": "3.00",
+            "taker_fill_cost_dollars": "0.000000",
+            "maker_fill_cost_dollars": "0.000000",
+            "taker_fees_dollars": "0.000000",
+            "maker_fees_dollars": "0.000000",
+            "client_order_id": order.client_order_id,
+            "order_group_id": group.group_id,
+            "self_trade_prevention_type": "taker_at_cross",
+            "created_time": NOW,
+            "created_ts_ms": START_MS,
+            "last_update_time": NOW,
+            "last_update_ts_ms": START_MS,
+            "expiration_time": "2023-11-14T22:14:20.000000Z",
+            "expiration_ts_ms": START_MS + 60_000,
+            "subaccount_number": 0,
+        },
+    }
+    hall.world.order(OTHER, ASK, 4_000, 100)
+    hall.venue.decrease(order, to=150)
+    hall.venue.amend(order, Amendment(price=4_100, count=250))
+    hall.world.wait(60_000)
+    states = [
+        (
+            f["msg"].get("last_update_reason"),
+            f["msg"]["status"],
+            f["msg"]["fill_count_fp"],
+            f["msg"]["remaining_count_fp"],
+        )
+        for f in client.of("user_order")[1:]
+    ]
+    assert states == [
+        ("Trade", "resting", "1.00", "2.00"),
+        ("Decrease", "resting", "1.00", "1.50"),
+        ("Amend", "resting", "1.00", "1.50"),
+        ("ExpiryCancel", "canceled", "1.00", "0.00"),
+    ]
+
+
+def test_reasons_of_orders_that_end():
+    """Section 8.8, as far as this venue can bring them about; MarginCancel belongs to another product."""
+    hall = Hall("M", close_ms=START_MS + 3_600_000)
+    client = hall.client()
+    client.subscribe("user_orders")
+
+    def reasons():
+        told = [frame["msg"].get("last_update_reason") for frame in client.of("user_order")]
+        client.clear()
+        return told
+
+    hall.world.order(OWNER, BID, 4_000, 100)
+    hall.world.order(OWNER, ASK, 4_000, 100)
+    assert reasons() == [None, "SelfTradeCancel"]
+    hall.world.order(OTHER, BID, 4_100, 100)
+    hall.world.order(OWNER, ASK, 4_100, 100)
+    assert reasons() == ["Trade"]
+    hall.world.order(OWNER, BID, 3_000, 100, cancel_on_pause=True)
+    hall.venue.pause_trading()
+    hall.venue.resume_trading()
+    assert reasons() == [None, "HaltCancel"]
+    hall.world.order(OWNER, BID, 3_000, 100)
+    hall.world.wait(3_600_000)
+    hall.world.wait(60_000)
+    assert reasons()[-1] == "CloseCancel"
+
+
+def test_private_channels_are_private_and_respect_the_key_s_subaccount_and_the_filter():
+    hall = Hall("A", "B")
+    hall.venue.transfer(OWNER, 0, 3, 0, 0, 100_000_000)
+    channels = ("fill", "market_positions", "user_orders")
+    whole, bound = hall.client(OWNER), hall.client(OWNER, subaccount=3)
+    stranger, of_b = hall.client(3), hall.client(OWNER)
+    for client in (whole, bound, stranger):
+        client.subscribe(*channels)
+    of_b.subscribe(*channels, market_tickers=["B"])
+    for client in (whole, bound, stranger, of_b):
+        client.clear()
+    hall.world.order(OTHER, ASK, 4_000, 300, ticker="A")
+    hall.world.order(OWNER, BID, 4_000, 100, ticker="A")
+    assert [frame["type"] for frame in whole.frames] == ["fill", "market_position", "user_order"]
+    assert bound.frames == stranger.frames == of_b.frames == []
+    whole.clear()
+    hall.world.order(OWNER, BID, 4_000, 100, ticker="A", subaccount=3)
+    assert [frame["type"] for frame in bound.frames] == ["fill", "market_position", "user_order"]
+    assert bound.frames == whole.frames
+    assert bound.frames[1]["msg"]["subaccount"] == 3
+    of_b.say("update_subscription", sid=1, action="add_markets", market_ticker="A")
+    of_b.clear()
+    hall.world.order(OWNER, BID, 4_000, 100, ticker="A")
+    assert [frame["type"] for frame in of_b.frames] == ["fill"]
+
+
+@pytest.mark.parametrize("kept", ["kept", "removed"])
+def test_a_settled_position_is_told(kept):
+    hall = Hall("M", switches={"settled_positions": kept})
+    hall.world.order(OTHER, ASK, 4_000, 200)
+    hall.world.order(OWNER, BID, 4_000, 200)
+    client, loser = hall.client(OWNER), hall.client(OTHER)
+    for one in (client, loser):
+        one.subscribe("market_positions")
+    hall.venue.close("M")
+    hall.venue.determine("M", "yes")
+    hall.venue.settle("M")
+    (position,) = client.of("market_position")
+    assert (position["msg"]["position_fp"], position["msg"]["position_cost_dollars"]) == ("0.00", "0.000000")
+    if kept == "kept":
+        assert position["msg"]["realized_pnl_dollars"] == "1.200000"
+        assert loser.of("market_position")[0]["msg"]["realized_pnl_dollars"] == "-1.200000"
+
+
+# ---------------------------------------------------------------------- order_group_updates
+
+
+def test_the_life_of_an_order_group():
+    hall = Hall("M")
+    mine, bound, stranger = hall.client(OWNER), hall.client(OWNER, subaccount=5), hall.client(OTHER)
+    for client in (mine, bound, stranger):
+        client.subscribe("order_group_updates", market_ticker="NOWHERE")
+    venue = hall.venue
+    group = venue.groups.create(OWNER, 0, 1_000, 0)
+    venue.limit_group(group, 500)
+    venue.trigger_group(group)
+    venue.reset_group(group)
+    venue.delete_group(group)
+    told = mine.of("order_group_updates")
+    assert told[0] == {
+        "type": "order_group_updates",
+        "sid": 1,
+        "seq": 1,
+        "msg": {
+            "event_type": "created",
+            "order_group_id": group.group_id,
+            "ts_ms": START_MS,
+            "contracts_limit_fp": "10.00",
+        },
+    }
+    assert [(f["seq"], f["msg"]["event_type"], f["msg"].get("contracts_limit_fp")) for f in told] == [
+        (1, "created", "10.00"),
+        (2, "limit_updated", "5.00"),
+        (3, "triggered", None),
+        (4, "reset", None),
+        (5, "deleted", None),
+    ]
+    assert bound.of("order_group_updates") == stranger.of("order_group_updates") == []
+
+
+# ---------------------------------------------------------------------- market_lifecycle_v2
+
+
+def test_the_life_of_a_market():
+    hall = Hall("OLD")
+    client = hall.client()
+    client.subscribe("market_lifecycle_v2", market_ticker="ELSEWHERE")
+    venue, close_ms = hall.venue, START_MS + YEAR_MS
+    hall.world.market("M", event_ticker="RAIN", exchange_index=1)
+    hall.world.market("N", event_ticker="RAIN", exchange_index=1)
+    venue.deactivate("M")
+    venue.activate("M")
+    venue.move_close("M", close_ms - 1_000)
+    venue.set_price_ranges("M", [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}], "deci_cent")
+    venue.lifecycle.set_title(venue.markets["M"], "Much rain")
+    venue.close("M")
+    hall.world.wait(5_000)
+    venue.determine("M", "no")
+    venue.settle("M")
+    told = client.frames[1:]
+    assert [frame["seq"] for frame in told] == list(range(1, len(told) + 1))
+    assert told[0] == {
+        "type": "event_lifecycle",
+        "sid": 1,
+        "seq": 1,
+        "msg": {
+            "event_ticker": "RAIN",
+            "exchange_index": venue.events["RAIN"].exchange_index,
+            "title": venue.events["RAIN"].title,
+            "subtitle": "",
+            "collateral_return_type": "",
+            "series_ticker": venue.events["RAIN"].series_ticker,
+        },
+    }
+    assert told[1]["msg"] == {
+        "market_ticker": "M",
+        "event_type": "created",
+        "exchange_index": 1,
+        "open_ts": START_MS // 1000,
+        "close_ts": close_ms // 1000,
+        "additional_metadata": {
+            "name": "M",
+            "title": "M",
+            "yes_sub_title": "Yes",
+            "no_sub_title": "No",
+            "rules_primary": "A simulated market of the local exchange.",
+            "rules_secondary": "",
+            "can_close_early": True,
+            "event_ticker": "RAIN",
+            "expected_expiration_ts": close_ms // 1000,
+        },
+        "price_level_structure": "linear_cent",
+        "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}],
+    }
+    assert [frame["type"] for frame in told].count("event_lifecycle") == 1, "an event is new once"
+    seconds = START_MS // 1000 + 5
+    assert [frame["msg"] for frame in told if frame["msg"].get("market_ticker") == "M"][1:] == [
+        {"market_ticker": "M", "event_type": "deactivated", "is_deactivated": True},
+        {"market_ticker": "M", "event_type": "activated", "is_deactivated": False},
+        {"market_ticker": "M", "event_type": "close_date_updated", "close_ts": close_ms // 1000 - 1},
+        {
+            "market_ticker": "M",
+            "event_type": "price_level_structure_updated",
+            "price_level_structure": "deci_cent",
+            "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}],
+        },
+        {"market_ticker": "M", "event_type": "metadata_updated", "yes_sub_title": "Much rain"},
+        {"market_ticker": "M", "event_type": "close_date_updated", "close_ts": START_MS // 1000},
+        {
+            "market_ticker": "M",
+            "event_type": "determined",
+            "result": "no",
+            "settlement_value": "0.0000",
+            "determination_ts": seconds,
+        },
+        {"market_ticker": "M", "event_type": "settled", "settled_ts": seconds},
+    ]
+
+
+def test_a_fee_of_an_event_is_told_and_taken_back():
+    hall = Hall("M")
+    client = hall.client()
+    client.subscribe("market_lifecycle_v2")
+    event = hall.venue.events["EVENT-M"]
+    hall.feed.event_fee_changed(event, "quadratic_with_maker_fees", 0.5)
+    hall.feed.event_fee_changed(event, None, None)
+    assert client.frames[1:] == [
+        {
+            "type": "event_fee_update",
+            "sid": 1,
+            "seq": seq,
+            "msg": {
+                "event_ticker": "EVENT-M",
+                "fee_type_override": kind,
+                "fee_multiplier_override": multiplier,
+            },
+        }
+        for seq, kind, multiplier in ((1, "quadratic_with_maker_fees", 0.5), (2, None, None))
+    ]
