@@ -69,6 +69,21 @@ def guard(observed: Observed, now: str) -> Custody:
     )
 
 
+def strays(observed: Observed) -> tuple[Action, ...]:
+    """End every fenced pod beside the engine, and release its name once it is proven dead.
+
+    Scaling the StatefulSet by hand makes such pods. They cannot trade (no Lease, and the journal's volume is another), but
+    nobody else takes their finalizer off.
+    """
+    actions: list[Action] = []
+    for stray in observed.strays:
+        if not deleting(stray.pod):
+            actions.append(Delete(POD, stray.pod, "a bot has one engine pod"))
+        elif isinstance(proof := proof_of_death(stray.pod, stray.node), Proven):
+            actions.append(SetFinalizer(POD, stray.pod, FENCE_FINALIZER, present=False, why=proof.how))
+    return tuple(actions)
+
+
 def outdated(stateful_set: Object | None, pod: Object) -> str | None:
     """The revision that the pod should have and has not; None when it is current or the controller has not looked yet."""
     if stateful_set is None:

@@ -94,7 +94,7 @@ def decide(observed: Observed, context: Context) -> Plan:
 
 def _guard_pod(road: Road) -> None:
     guard = custody.guard(road.observed, road.context.now)
-    road.draft.actions.extend(guard.actions)
+    road.draft.actions.extend((*guard.actions, *custody.strays(road.observed)))
     if guard.obstacle is not None:
         road.found(fenced=guard.obstacle, progress=guard.obstacle.message)
 

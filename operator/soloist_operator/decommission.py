@@ -111,6 +111,10 @@ def _end_engine(farewell: _Farewell) -> Plan | None:
     if stateful_set is not None and dig(stateful_set, "spec", "replicas") != 0 and not deleting(stateful_set):
         draft.do(ScaleToZero(stateful_set))
         return farewell.end(no("Stopping", "the engine is asked to stop"), Again(POD_LOOK_S))
+    draft.actions.extend(custody.strays(observed))
+    if pod is None and observed.strays:
+        names = ", ".join(name_of(stray.pod) for stray in observed.strays)
+        return farewell.end(no("Stopping", f"pod {names} beside the engine is ending"), Again(POD_LOOK_S))
     if pod is None:
         return _await_controller(farewell)
     if farewell.abandoned and FENCE_FINALIZER in finalizers(pod):

@@ -9,7 +9,7 @@ from soloist_fence.api import FenceArguments, Verb, epoch_secret_name
 from soloist_operator import attempts, claims
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy, KeyType
-from soloist_operator.attempts import attempt_of
+from soloist_operator.attempts import AttemptMemory, attempt_of
 from soloist_operator.claims import Holder, Whose
 from soloist_operator.conditions import Verdict, no, yes
 from soloist_operator.heartbeat import Heartbeat
@@ -107,6 +107,18 @@ class AttemptView:
     is_open: bool
     pause_s: float
     nonce: str
+
+
+def attempt_view(
+    memory: AttemptMemory, observed: Observed, verb: Verb, nonce: str, now_s: float
+) -> AttemptView:
+    """What a process remembers about the claim of a bot. A contender for it knows nothing of the holder's attempts."""
+    claim = observed.claim
+    if claim is None or claims.whose_claim(claim, observed.ref.uid) is not Whose.OURS:
+        return AttemptView(is_open=False, pause_s=0.0, nonce=nonce)
+    generation = int(observed.bot["metadata"]["generation"])
+    pause_s = memory.pause_s(name_of(claim), generation, now_s)
+    return AttemptView(memory.is_open(attempt_of(claim, verb)), pause_s, nonce)
 
 
 def armed(claim: Object, account: Account) -> Armed | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from soloist_fence.api import Verb, nonce_from
 
 from soloist_operator.apply import Writer, timestamp
-from soloist_operator.attempts import AttemptMemory, attempt_of
+from soloist_operator.attempts import AttemptMemory
 from soloist_operator.cluster import Cluster
 from soloist_operator.conditions import FALSE
 from soloist_operator.decide import Context, decide
@@ -23,9 +23,9 @@ from soloist_operator.errors import (
     TooManyRequestsError,
 )
 from soloist_operator.heartbeat import Heartbeats
-from soloist_operator.holding import AttemptView
+from soloist_operator.holding import attempt_view
 from soloist_operator.metrics import Metrics
-from soloist_operator.objects import Object, deleting, name_of
+from soloist_operator.objects import Object, deleting
 from soloist_operator.observe import CouldNotLook, Gone, Observed, Observer
 from soloist_operator.plan import Again, Blocked, Done, Outcome, Plan
 from soloist_operator.queue import Key
@@ -106,18 +106,9 @@ class Loop:
             now=timestamp(),
             heartbeat=self._heartbeats.view(key, now_s),
             attempts={
-                verb: self._attempt(seen, verb, nonce, now_s) for verb in (Verb.TAKEOVER, Verb.RELEASE)
+                verb: attempt_view(self._memory, seen, verb, nonce, now_s)
+                for verb in (Verb.TAKEOVER, Verb.RELEASE)
             },
-        )
-
-    def _attempt(self, seen: Observed, verb: Verb, nonce: str, now_s: float) -> AttemptView:
-        if seen.claim is None:
-            return AttemptView(is_open=False, pause_s=0.0, nonce=nonce)
-        generation = int(seen.bot["metadata"]["generation"])
-        return AttemptView(
-            is_open=self._memory.is_open(attempt_of(seen.claim, verb)),
-            pause_s=self._memory.pause_s(name_of(seen.claim), generation, now_s),
-            nonce=nonce,
         )
 
     async def _show_refusal(self, seen: Observed, plan: Plan, error: InvalidError | ForbiddenError) -> None:

@@ -14,7 +14,7 @@ from soloist_operator import kinds
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.errors import ClusterError
 from soloist_operator.kinds import Kind
-from soloist_operator.objects import Object, dig
+from soloist_operator.objects import Object, dig, finalizers, name_of
 from soloist_operator.queue import Key
 from soloist_operator.specs.common import BotRef
 from soloist_operator.specs.network import Address
@@ -31,6 +31,14 @@ class Reader(Protocol):
 
     async def find(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Object]:
         """All matching objects; ClusterError when we could not look."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A pod that should not be, and its node."""
+
+    pod: Object
+    node: NodeSight
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,9 @@ class Observed:
     claim: Object | None
     api_server: tuple[Address, ...]
     cluster_id: str
+
+    strays: tuple[Stray, ...] = ()
+    """Fenced pods of the bot beside its one engine: somebody scaled the StatefulSet, and they have to be proven dead, too."""
 
     def job(self, name: str) -> Object | None:
         """One of the bot's Jobs."""
@@ -125,7 +136,12 @@ class Observer:
             config_maps = group.create_task(find(kinds.CONFIG_MAP, namespace, selector))
             jobs = group.create_task(find(kinds.JOB, namespace, selector))
             pods = group.create_task(find(kinds.POD, namespace, selector))
-        pod, node = await self._pod_and_node(ref)
+        pod = await get(kinds.POD, namespace, ref.pod)
+        strays = [
+            Stray(found, await self._node_of(found))
+            for found in pods.result()
+            if name_of(found) != ref.pod and kinds.FENCE_FINALIZER in finalizers(found)
+        ]
         return Observed(
             bot=bot,
             ref=ref,
@@ -140,7 +156,8 @@ class Observer:
             jobs=tuple(jobs.result()),
             pods=tuple(pods.result()),
             pod=pod,
-            node=node,
+            node=await self._node_of(pod),
+            strays=tuple(strays),
             claim=claim.result(),
             api_server=await self._api_server_addresses(),
             cluster_id=await self._cluster(),
@@ -150,17 +167,16 @@ class Observer:
         name = claim_of(bot)
         return None if name is None else await self._reader.get(kinds.ACCOUNT_CLAIM, None, name)
 
-    async def _pod_and_node(self, ref: BotRef) -> tuple[Object | None, NodeSight]:
-        """The engine's pod, and its node. A node that we could not see is not a reason to see nothing at all."""
-        pod = await self._reader.get(kinds.POD, ref.namespace, ref.pod)
+    async def _node_of(self, pod: Object | None) -> NodeSight:
+        """A pod's node. A node that we could not see is not a reason to see nothing at all."""
         name = dig(pod, "spec", "nodeName")
         if not name:
-            return pod, NodeSight(Sight.UNASSIGNED)
+            return NodeSight(Sight.UNASSIGNED)
         try:
             node = await self._reader.get(kinds.NODE, None, str(name))
         except ClusterError as error:
-            return pod, NodeSight(Sight.UNSEEN, why=str(error))
-        return pod, NodeSight(Sight.ABSENT) if node is None else NodeSight(Sight.PRESENT, node)
+            return NodeSight(Sight.UNSEEN, why=str(error))
+        return NodeSight(Sight.ABSENT) if node is None else NodeSight(Sight.PRESENT, node)
 
     async def _cluster(self) -> str:
         if self._cluster_id is None:

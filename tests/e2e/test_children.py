@@ -107,6 +107,45 @@ def test_a_deleted_statefulset_comes_back_without_a_second_engine(running: Bot) 
     running.oracle.assert_one_live_order_per_slot(running.account.name)
 
 
+@pytest.mark.timeout(180)
+def test_a_pod_beside_the_engine_is_ended_and_its_name_released(running: Bot) -> None:
+    """What `kubectl scale statefulset demo --replicas=2` may leave: a fenced pod that is not the engine."""
+    engine = running.get("pod", "demo-0")
+    stray = f"{running.name}-1"
+    running.kubectl("apply", "-f", "-", input=json.dumps(pod_like(engine, stray)))
+    eventually(lambda: not running.exists("pod", stray), 120, running.story)
+    assert running.get("pod", "demo-0")["metadata"]["uid"] == engine["metadata"]["uid"]
+
+
+def pod_like(engine: dict, name: str) -> dict:
+    """A pod with the engine's labels, fence and image that only sleeps."""
+    container = engine["spec"]["containers"][0]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": engine["metadata"]["namespace"],
+            "labels": engine["metadata"]["labels"],
+            "finalizers": engine["metadata"]["finalizers"],
+        },
+        "spec": {
+            "securityContext": engine["spec"]["securityContext"],
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "engine",
+                    "image": container["image"],
+                    "imagePullPolicy": container["imagePullPolicy"],
+                    "command": ["python", "-c", "import time; time.sleep(3600)"],
+                    "securityContext": container["securityContext"],
+                }
+            ],
+        },
+    }
+
+
 def test_reconciling_again_writes_nothing(running: Bot, cluster) -> None:
     """Counted at the API server: while the bot trades, nothing but the engine's Lease is written to the kinds that we own."""
     running.wait_ready(60)

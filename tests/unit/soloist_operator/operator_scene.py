@@ -10,13 +10,13 @@ from typing import Any
 
 from soloist_fence.api import Verb
 from soloist_operator import kinds
-from soloist_operator.attempts import AttemptMemory, attempt_of
+from soloist_operator.attempts import AttemptMemory
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.decide import Context, decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.heartbeat import EngineRecord, Heartbeat
-from soloist_operator.holding import AttemptView
-from soloist_operator.observe import Observed
+from soloist_operator.holding import AttemptView, attempt_view
+from soloist_operator.observe import Observed, Stray
 from soloist_operator.plan import Apply, Create, Delete, Plan, ScaleToZero, SetFinalizer, SwapClaim, Trim
 from soloist_operator.settings import Settings
 from soloist_operator.specs.common import BotRef
@@ -211,14 +211,7 @@ class Stage:
         return Context(SETTINGS, NOW, self.heartbeat, views)
 
     def _view(self, verb: Verb) -> AttemptView:
-        nonce = f"nonce{self._versions:08d}"
-        if self.seen.claim is None:
-            return AttemptView(is_open=False, pause_s=0.0, nonce=nonce)
-        generation = self.seen.bot["metadata"]["generation"]
-        pause_s = self.memory.pause_s(self.seen.claim["metadata"]["name"], generation, self.now_s)
-        return AttemptView(
-            is_open=self.memory.is_open(attempt_of(self.seen.claim, verb)), pause_s=pause_s, nonce=nonce
-        )
+        return attempt_view(self.memory, self.seen, verb, f"nonce{self._versions:08d}", self.now_s)
 
     def run(self) -> Plan:
         """One run: decide and carry out."""
@@ -274,7 +267,10 @@ class Stage:
                 raise AssertionError("nobody adds to lists on this stage")
 
     def _delete(self, kind: kinds.Kind, target: dict[str, Any]) -> None:
-        if kind == kinds.POD:
+        if any(target is stray.pod for stray in self.seen.strays):
+            dead = pod(metadata={**target["metadata"], "deletionTimestamp": LATER})
+            self.change(strays=(Stray(dead, self.seen.strays[0].node),))
+        elif kind == kinds.POD:
             self.change(pod=merged(target, {"metadata": {"deletionTimestamp": LATER}}))
         elif kind == kinds.CRON_JOB:
             self.change(rotation=None)
@@ -294,6 +290,9 @@ class Stage:
             self.memory.open(action.opens)
 
     def _set_finalizer(self, action: SetFinalizer) -> None:
+        if any(action.target is stray.pod for stray in self.seen.strays):
+            self.change(strays=())
+            return
         field = "bot" if action.kind == kinds.TRADING_BOT else "pod"
         target = getattr(self.seen, field)
         present_now = [f for f in target["metadata"].get("finalizers", []) if f != action.finalizer]
@@ -403,6 +402,39 @@ class Stage:
         self.settle()
         self.beat(epoch=1 if self.seen.claim else 0)
         self.settle()
+
+
+def writes(plan) -> list[str]:
+    """What a plan writes, in order."""
+    found = []
+    for action in plan.actions:
+        match action:
+            case Apply(kind, body) | Create(kind, body):
+                found.append(f"{type(action).__name__} {kind.kind} {body['metadata']['name']}")
+            case SwapClaim(body):
+                found.append(f"Swap {body['status']['phase']} {body['status']['epoch']}")
+            case SetFinalizer(kind, _, _, there):
+                found.append(f"{'Add' if there else 'Remove'} finalizer {kind.kind}")
+            case Delete(kind, target):
+                found.append(f"Delete {kind.kind} {target['metadata']['name']}")
+            case ScaleToZero():
+                found.append("ScaleToZero")
+    return found
+
+
+def ended(made: dict) -> dict:
+    """A pod as its kubelet leaves it."""
+    dead = pod(metadata={"uid": made["metadata"]["uid"], "labels": made["metadata"]["labels"]})
+    dead["metadata"]["deletionTimestamp"] = made["metadata"].get("deletionTimestamp", LATER)
+    return dead
+
+
+def fenced_until_evidence() -> Stage:
+    stage = Stage(live())
+    stage.settle()
+    stage.end_job("-check-", "")
+    stage.settle()
+    return stage
 
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,58 +5,24 @@ from __future__ import annotations
 import json
 
 import pytest
-from soloist_operator import kinds
-from soloist_operator.death import NodeSight, Sight
 from soloist_operator.plan import (
     Again,
-    Apply,
     Blocked,
-    Create,
-    Delete,
     Done,
-    ScaleToZero,
-    SetFinalizer,
-    SwapClaim,
 )
+from soloist_operator.specs.common import BotRef
 
 from tests.unit.soloist_operator.operator_scene import (
-    EARLIER,
-    LATER,
     MANAGED,
-    NOW,
     STATIC,
     Stage,
+    ended,
+    fenced_until_evidence,
     live,
     merged,
     paper,
-    pod,
-    present,
+    writes,
 )
-
-
-def writes(plan) -> list[str]:
-    """What a plan writes, in order."""
-    found = []
-    for action in plan.actions:
-        match action:
-            case Apply(kind, body) | Create(kind, body):
-                found.append(f"{type(action).__name__} {kind.kind} {body['metadata']['name']}")
-            case SwapClaim(body):
-                found.append(f"Swap {body['status']['phase']} {body['status']['epoch']}")
-            case SetFinalizer(kind, _, _, there):
-                found.append(f"{'Add' if there else 'Remove'} finalizer {kind.kind}")
-            case Delete(kind, target):
-                found.append(f"Delete {kind.kind} {target['metadata']['name']}")
-            case ScaleToZero():
-                found.append("ScaleToZero")
-    return found
-
-
-def ended(made: dict) -> dict:
-    """A pod as its kubelet leaves it."""
-    dead = pod(metadata={"uid": made["metadata"]["uid"], "labels": made["metadata"]["labels"]})
-    dead["metadata"]["deletionTimestamp"] = made["metadata"].get("deletionTimestamp", LATER)
-    return dead
 
 
 def test_the_finalizer_comes_before_everything_else() -> None:
@@ -216,14 +182,6 @@ def test_a_check_without_a_verdict_is_not_a_pass() -> None:
 # ---------------------------------------------------------------------------------------------- fencing
 
 
-def fenced_until_evidence() -> Stage:
-    stage = Stage(live())
-    stage.settle()
-    stage.end_job("-check-", "")
-    stage.settle()
-    return stage
-
-
 def test_a_failed_attempt_waits_and_the_next_is_a_new_epoch_with_a_new_nonce() -> None:
     stage = fenced_until_evidence()
     first = stage.seen.claim["status"]["nonce"]
@@ -258,6 +216,21 @@ def test_pauses_between_attempts_grow_and_an_edit_ends_them() -> None:
     stage.edit(live(state="Reducing"))
     stage.settle()
     assert stage.seen.claim["status"]["epoch"] == 10
+
+
+def test_a_contender_for_the_claim_does_not_end_the_holders_pause() -> None:
+    holder = fenced_until_evidence()
+    holder.end_job("-fence-e1", holder.evidence("Failed", "VenueUnreachable"), exit_code=1)
+    holder.settle()
+    contender = Stage(live())
+    contender.memory = holder.memory
+    contender.change(
+        bot=merged(contender.seen.bot, {"metadata": {"uid": "uid-of-another", "generation": 7}}),
+        ref=BotRef("bots", "rival", "uid-of-another"),
+        claim=holder.seen.claim,
+    )
+    contender.run()
+    assert holder.run().outcome == Again(5.0)
 
 
 def test_a_field_of_the_evidence_leads_the_message() -> None:
@@ -433,254 +406,3 @@ def test_a_rotated_key_is_followed_only_from_the_admitted_engine() -> None:
     stage.beat(key_id="key-2")
     assert writes(stage.run()) == ["Swap Active 1"]
     assert stage.seen.claim["status"]["keyId"] == "key-2"
-
-
-# ---------------------------------------------------------------------------------------------- the pod
-
-
-def rolled_out() -> Stage:
-    stage = Stage(live())
-    stage.bring_up()
-    stage.edit(live(podAnnotations={"note": "1"}))
-    stage.settle()
-    stage.see_stateful_set()
-    return stage
-
-
-def test_a_changed_template_deletes_the_pod_and_waits_for_its_death() -> None:
-    stage = rolled_out()
-    uid = stage.seen.pod["metadata"]["uid"]
-    assert writes(stage.run()) == ["Delete Pod demo-0"]
-    assert stage.run().actions == ()
-    assert stage.condition("Fenced")["reason"] == "OldInstanceStopping"
-    stage.change(pod=ended(stage.seen.pod))
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
-    assert stage.seen.pod is None
-    stage.make_pod()
-    stage.settle()
-    assert stage.seen.pod["metadata"]["uid"] != uid
-    assert stage.seen.claim["status"]["epoch"] == 1
-
-
-def test_a_template_that_its_controller_has_not_seen_replaces_nothing() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    stage.edit(live(podAnnotations={"note": "1"}))
-    stage.settle()
-    stage.seen.stateful_set["metadata"]["generation"] = "newer"
-    assert stage.run().actions == ()
-
-
-def test_an_unproven_death_keeps_the_name_and_says_what_is_missing() -> None:
-    stage = rolled_out()
-    stage.run()
-    stage.change(
-        pod=merged(ended(stage.seen.pod), {"metadata": {"deletionTimestamp": EARLIER}}),
-        node=NodeSight(Sight.ABSENT),
-    )
-    plan = stage.run()
-    assert plan.actions == ()
-    assert plan.outcome == Again(5.0)
-    found = stage.condition("Fenced")
-    assert (found["status"], found["reason"]) == ("False", "OldInstanceUnproven")
-    assert "the node's object is gone" in found["message"]
-
-
-def test_a_pod_that_ended_by_itself_is_deleted_to_be_judged() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    stage.change(pod=merged(stage.seen.pod, {"status": {"phase": "Failed"}}))
-    assert writes(stage.run()) == ["Delete Pod demo-0"]
-
-
-def test_a_missing_fence_is_put_back_on_a_living_pod() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    stage.change(pod=merged(stage.seen.pod, {"metadata": {"finalizers": None}}))
-    assert writes(stage.run()) == ["Add finalizer Pod"]
-
-
-def test_the_lease_admits_the_live_pod() -> None:
-    stage = rolled_out()
-    stage.run()
-    stage.change(pod=ended(stage.seen.pod))
-    stage.settle()
-    assert stage.seen.lease["metadata"]["annotations"]["soloist.trade/admitted-pod-uid"] == ""
-    stage.make_pod()
-    stage.settle()
-    annotations = stage.seen.lease["metadata"]["annotations"]
-    assert annotations["soloist.trade/admitted-pod-uid"] == stage.seen.pod["metadata"]["uid"]
-
-
-def test_what_nobody_uses_is_removed_once_the_bot_is_settled() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    stage.edit(live(risk={**live()["risk"], "maxOpenOrders": 7}))
-    stage.settle()
-    checks = [j["metadata"]["name"] for j in stage.seen.jobs if "-check-" in j["metadata"]["name"]]
-    stage.end_job(checks[-1], "")
-    stage.settle()
-    assert len(stage.seen.config_maps) == 2, "the old pod still mounts the old configuration"
-    stage.see_stateful_set()
-    stage.run()
-    stage.change(pod=ended(stage.seen.pod))
-    stage.settle()
-    stage.make_pod()
-    stage.beat()
-    stage.settle()
-    assert len(stage.seen.config_maps) == 2, "the fence's Job still refers to the one it mounted"
-    assert [j["metadata"]["name"] for j in stage.seen.jobs] == ["demo-fence-e1", checks[-1]]
-
-
-# ---------------------------------------------------------------------------------------------- the end
-
-
-def leaving(stage: Stage, **metadata) -> None:
-    stage.change(bot=merged(stage.seen.bot, {"metadata": {"deletionTimestamp": NOW, **metadata}}))
-
-
-def stopped(stage: Stage) -> None:
-    """The engine ends in order."""
-    stage.run()
-    stage.see_stateful_set()
-    stage.change(pod=ended(stage.seen.pod))
-    stage.run()
-    stage.seen.stateful_set["status"]["replicas"] = 0
-
-
-def test_a_live_bot_leaves_in_order() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage)
-    assert writes(stage.run()) == ["Delete CronJob demo-key-rotation", "ScaleToZero"]
-    stage.see_stateful_set()
-    assert stage.run().actions == (), "the engine is still stopping"
-    stage.change(pod=ended(stage.seen.pod))
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
-    stage.seen.stateful_set["status"]["replicas"] = 0
-    assert writes(stage.run())[-1] == "Swap Fencing 2"
-    assert writes(stage.run()) == ["Create Job demo-release-e2"]
-    stage.run()
-    stage.end_job("-release-e2", stage.evidence("Released"))
-    assert writes(stage.run()) == ["Swap Idle 2"]
-    assert "holder" not in stage.seen.claim["spec"]
-    last = stage.run()
-    assert writes(last) == ["Remove finalizer TradingBot"]
-    assert last.status is None
-
-
-def test_a_bot_does_not_leave_while_its_engine_may_live() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage)
-    stage.run()
-    stage.see_stateful_set()
-    stage.change(pod=ended(stage.seen.pod), node=NodeSight(Sight.UNSEEN, why="403"))
-    for _ in range(3):
-        assert stage.run().actions == ()
-    assert "could not look at the node: 403" in stage.condition("Fenced")["message"]
-
-
-def test_a_bot_does_not_leave_before_its_controller_saw_the_stop() -> None:
-    stage = Stage(paper())
-    stage.bring_up()
-    leaving(stage)
-    stage.run()
-    stage.change(pod=None)
-    stage.seen.stateful_set["metadata"]["generation"] = "newer"
-    assert stage.run().actions == (), "the controller may be about to make a pod"
-
-
-def test_a_failed_release_is_tried_again_in_a_new_epoch() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage)
-    stopped(stage)
-    stage.settle()
-    stage.end_job(
-        "-release-e2", stage.evidence("Failed", "VenueUnreachable", message="no answer"), exit_code=1
-    )
-    stage.settle()
-    assert stage.condition("Fenced")["message"] == "no answer"
-    stage.now_s = 10
-    stage.settle()
-    assert stage.job("-release-e3") is not None
-
-
-def test_a_static_bot_leaves_without_a_release() -> None:
-    stage = Stage(live(account=dict(STATIC)))
-    stage.bring_up()
-    leaving(stage)
-    stopped(stage)
-    assert writes(stage.run()) == ["Swap Idle 1"]
-    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
-
-
-def test_a_bot_that_never_had_a_key_leaves_without_a_release() -> None:
-    stage = fenced_until_evidence()
-    stage.end_job("-fence-e1", stage.evidence("Failed", "ManagementKeyMissing"), exit_code=1)
-    stage.settle()
-    leaving(stage)
-    assert writes(stage.run()) == ["Swap Idle 1"]
-
-
-def test_a_takeover_under_way_is_heard_out_before_the_release() -> None:
-    stage = fenced_until_evidence()
-    leaving(stage)
-    assert stage.run().actions == ()
-    stage.end_job("-fence-e1", stage.evidence())
-    assert writes(stage.run())[-1] == "Swap Fencing 2"
-
-
-def test_an_abandoned_bot_leaves_its_claim_orphaned_with_epoch_and_key() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage, annotations={"soloist.trade/abandon": "the machine burnt down"})
-    stage.change(node=NodeSight(Sight.ABSENT))
-    stage.run()
-    stage.see_stateful_set()
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
-    stage.change(pod=None)
-    stage.seen.stateful_set["status"]["replicas"] = 0
-    assert writes(stage.run()) == ["Swap Orphaned 1"]
-    assert stage.seen.claim["status"]["keyId"] == "key-1"
-    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
-
-
-def test_an_empty_reason_abandons_nothing() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage, annotations={"soloist.trade/abandon": " "})
-    stage.run()
-    stage.see_stateful_set()
-    assert stage.run().actions == ()
-
-
-def test_a_bot_whose_spec_no_longer_parses_says_how_to_leave() -> None:
-    stage = Stage(live())
-    stage.bring_up()
-    leaving(stage)
-    stopped(stage)
-    stage.edit(live(venue="elsewhere"))
-    plan = stage.run()
-    assert plan.outcome == Blocked("CannotRevoke", 30.0)
-    assert "soloist.trade/abandon" in stage.condition("Fenced")["message"]
-
-
-def test_a_pod_without_its_statefulset_is_ended_too() -> None:
-    stage = Stage(paper())
-    stage.bring_up()
-    leaving(stage)
-    stage.change(stateful_set=None)
-    assert writes(stage.run()) == ["Delete Pod demo-0"]
-    stage.change(pod=ended(stage.seen.pod), node=present())
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
-    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
-
-
-def test_a_bot_that_never_came_up_leaves_at_once() -> None:
-    stage = Stage(paper())
-    stage.run()
-    leaving(stage)
-    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
-    assert kinds.BOT_FINALIZER not in stage.seen.bot["metadata"]["finalizers"]
