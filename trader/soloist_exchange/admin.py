@@ -57,7 +57,7 @@ class Admin:
         self._exchange = control.exchange
         self.connections = Connections()
         self._tasks: set[asyncio.Task[None]] = set()
-        market = "/admin/markets/{ticker}"
+        market, account = "/admin/markets/{ticker}", "/admin/accounts/{account}"
         routes: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/admin/health", self._health),
             ("GET", "/admin/accepted-orders", self._accepted),
@@ -87,6 +87,8 @@ class Admin:
                 self._with_market(commands.PriceRanges, commands.price_ranges),
             ),
             ("POST", f"{market}/close-time", self._with_market(commands.CloseTime, commands.close_time)),
+            ("POST", f"{account}/tier", self._with_account(commands.Tier, commands.tier)),
+            ("POST", f"{account}/deposit", self._with_account(commands.Deposit, commands.deposit)),
         )
         self._router = Router(routes)
 

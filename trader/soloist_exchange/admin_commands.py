@@ -3,12 +3,14 @@
 from typing import Any, Final, Literal
 
 import msgspec
-from soloist_kalshi.numbers import NumberError, price_from_dollars
+from soloist_kalshi.numbers import NumberError, money_from_dollars, price_from_dollars
 
+from soloist_exchange.accounts import TIERS
 from soloist_exchange.admin_views import book
 from soloist_exchange.admin_views import market as found_market
 from soloist_exchange.errors import Refused
 from soloist_exchange.exchange import Exchange
+from soloist_exchange.ledger import Account
 from soloist_exchange.scenario_grids import STRUCTURES
 
 __all__ = [
@@ -23,10 +25,12 @@ __all__ = [
     "close",
     "close_time",
     "deactivate",
+    "deposit",
     "determine",
     "pause",
     "price_ranges",
     "settle",
+    "tier",
 ]
 
 Shown = dict[str, Any]
@@ -159,3 +163,23 @@ def _market(exchange: Exchange, ticker: str) -> Shown:
         "close_ms": state.close_ms,
         "price_level_structure": state.label,
     }
+
+
+def tier(exchange: Exchange, account: Account, wanted: Tier) -> Shown:
+    """Give an account another usage level."""
+    if wanted.tier not in TIERS:
+        raise Refused(400, "bad_request", f"no tier {wanted.tier}; the tiers are {', '.join(TIERS)}")
+    exchange.set_tier(account.account_id, wanted.tier)
+    return {"account": account.name, "tier": exchange.tier(account.account_id)}
+
+
+def deposit(exchange: Exchange, account: Account, wanted: Deposit) -> Shown:
+    """Bring money in."""
+    try:
+        money = money_from_dollars(wanted.dollars)
+    except NumberError as error:
+        raise Refused(400, "bad_request", f"dollars: {error}") from None
+    if money <= 0:
+        raise Refused(400, "bad_request", "dollars must be more than 0")
+    exchange.deposit(account.account_id, money)
+    return {"account": account.name, "deposited_dollars": wanted.dollars}

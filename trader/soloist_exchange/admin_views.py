@@ -6,7 +6,7 @@ from typing import Any, Final
 from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
 
 from soloist_exchange import metrics, wire
-from soloist_exchange.errors import Refused
+from soloist_exchange.errors import Refused, StateError
 from soloist_exchange.exchange import Exchange
 from soloist_exchange.faults import FaultReport
 from soloist_exchange.gateway import Wire
@@ -25,6 +25,7 @@ def account_summary(exchange: Exchange, server: Wire, found: Account) -> dict[st
     return {
         "account": found.name,
         "account_id": found.account_id,
+        "tier": exchange.tier(found.account_id),
         "cash": _by_subaccount(found.cash, found.cash),
         "reserved": _by_subaccount(
             found.reserved, [place for place, money in found.reserved.items() if money]
@@ -64,10 +65,10 @@ def _by_subaccount(money: dict[tuple[int, int], int], places: Iterable[tuple[int
 
 def account(exchange: Exchange, name: str) -> Account:
     """Return an account by its name. Raises Refused (404)."""
-    for row in exchange.store.accounts():
-        if row.name == name:
-            return exchange.account(row.account_id)
-    raise Refused(404, "not_found", f"no account {name}")
+    try:
+        return exchange.account(exchange.account_id(name))
+    except StateError as error:
+        raise Refused(404, "not_found", str(error)) from None
 
 
 def market(exchange: Exchange, ticker: str) -> MarketState:

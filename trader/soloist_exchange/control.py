@@ -44,8 +44,9 @@ class Control:
         async with self._advancing:
             until_ms = clock.now_ms() + by_ms
             steps = 0
-            while (due_ms := self.step()) is not None and due_ms <= until_ms and clock.now_ms() < until_ms:
-                clock.move_to(max(due_ms, clock.now_ms() + 1))
+            while (due_ms := self.step()) is not None and due_ms <= until_ms:
+                if due_ms > clock.now_ms():
+                    clock.move_to(due_ms)
                 steps += 1
                 if steps % STEPS_BETWEEN_TURNS == 0:
                     await asyncio.sleep(0)  # requests go on, at the time that it is now

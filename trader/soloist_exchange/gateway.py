@@ -28,6 +28,7 @@ __all__ = ["BASE_PATH", "Wire"]
 
 BASE_PATH: Final = "/trade-api/v2"
 WEBSOCKETS_PER_ACCOUNT: Final = 200  # section 13.1
+NOBODY: Final = -1  # no account has this number
 _BASE: Final = BASE_PATH + "/"
 _KEY: Final = HEADER_KEY.lower()
 _LOOK_AGAIN_S: Final = 0.005
@@ -195,14 +196,14 @@ class Wire:
         try:
             return authenticate(self._exchange, request.headers, request.method, request.path)
         except Refused as refusal:
-            fields = {
-                "key_id": request.headers.get(_KEY, ""),
-                "method": request.method,
-                "path": request.path,
-                "details": refusal.details,
-            }
-            self._exchange.store.begin()
-            self._exchange.store.log(self._exchange.clock_ms(), "", "unauthorized", fields)
+            self._exchange.log(
+                NOBODY,
+                "unauthorized",
+                key_id=request.headers.get(_KEY, ""),
+                method=request.method,
+                path=request.path,
+                details=refusal.details,
+            )
             raise
 
     def _take(self, caller: Caller, route: Route, call: Request) -> None:
@@ -372,7 +373,7 @@ class Wire:
             return
 
         def begin(outbox: Outbox) -> None:
-            session = Session(caller, outbox.put, outbox.close)
+            session = Session(caller, outbox.put, outbox.close, websocket.abort)
             self._websockets[id(websocket)] = _Open(websocket, session)
             self._feed.sessions.append(session)
             self.usage.enter(caller.account, caller.key.key_id, websocket=True)

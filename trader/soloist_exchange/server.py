@@ -17,6 +17,7 @@ from soloist_exchange import admin, certificates
 from soloist_exchange.auth import wall_clock_ms
 from soloist_exchange.clocks import Clock, ClockKind, RealClock, VirtualClock
 from soloist_exchange.control import Control
+from soloist_exchange.errors import StateError
 from soloist_exchange.exchange import Exchange
 from soloist_exchange.faults import Faults
 from soloist_exchange.feed import Feed
@@ -76,13 +77,14 @@ async def serve(options: Options, ready: Callable[[Listening], None], stop: asyn
         options.seed,
         clock_ms=clock.now_ms,
         clock_us=clock.now_us,
+        switches=options.switches,
     )
-    exchange.venue.switches = options.switches
     try:
         turn = Turn(exchange.commit)
         faults = Faults(options.seed)
         feed = Feed(exchange, faults)
         wire = Wire(exchange, feed, faults, turn)
+        exchange.flow.script.connect_faults(faults.set)
         control = Control(exchange, faults, turn, clock)
         console = admin.Admin(control, wire)
         async with (
@@ -103,8 +105,9 @@ async def serve(options: Options, ready: Callable[[Listening], None], stop: asyn
             finally:
                 await asyncio.gather(wire.stop(STOP_S), console.stop(STOP_S))
     finally:
-        exchange.commit()
-        exchange.store.close()
+        with contextlib.suppress(StateError):  # a state that cannot be written was said already, and why
+            exchange.commit()
+        exchange.close()
 
 
 def _clock(options: Options) -> Clock:
