@@ -220,7 +220,19 @@ def _parameters(account_id: int, wanted: Range) -> dict[str, int | str | None]:
 
 
 def _fill(row: tuple[Any, ...]) -> StoredFill:
-    number, exchange_index, time_ms, is_taker = row[12], row[11], row[10], bool(row[9])
+    trade_id, order_id, account_id, subaccount, ticker, side, price, count, fee, is_taker, time_ms = row[:11]
     return StoredFill(
-        *row[:9], is_taker=is_taker, time_ms=time_ms, exchange_index=exchange_index, number=number
+        trade_id,
+        order_id,
+        account_id,
+        subaccount,
+        ticker,
+        side,
+        price,
+        count,
+        fee,
+        is_taker=bool(is_taker),
+        time_ms=time_ms,
+        exchange_index=row[11],
+        number=row[12],
     )
