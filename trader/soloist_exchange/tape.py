@@ -64,6 +64,10 @@ class Tape(msgspec.Struct, frozen=True):
     scenario: dict[str, Any]
 
 
+class _Version(msgspec.Struct):
+    soloist_tape: int
+
+
 class Placed(NamedTuple):
     """An order of a participant; `offset_ms` after the start, `market` an index of the tape's tickers."""
 
@@ -171,12 +175,12 @@ class _Reader:
     def _header(self) -> Tape:
         line = self._file.readline(LONGEST_LINE)
         try:
-            version = msgspec.json.decode(line, type=dict[str, Any]).get("soloist_tape")
+            version = msgspec.json.decode(line, type=_Version).soloist_tape
+            if version != VERSION:
+                raise self.wrong(f"version {version}, and this program reads version {VERSION}")
             header = msgspec.json.decode(line, type=Tape)
         except msgspec.DecodeError:
             raise self.wrong("this is not a tape of soloist-exchange") from None
-        if version != VERSION:
-            raise self.wrong(f"version {version!r}, and this program reads version {VERSION}")
         self._check = zlib.crc32(line.rstrip(b"\n"))
         return header
 
