@@ -71,13 +71,12 @@ class Writer(Listener):
 
         Raises StateError.
         """
-        if self.broken is not None:
-            raise self.broken
+        self.flush()
         try:
-            self._flush()
             self._store.commit()
-        except (sqlite3.Error, StateError) as error:
-            raise self.fail(error) from error
+        except StateError as error:
+            self.broken = error
+            raise
 
     def flush(self) -> None:
         """Put what was done into the open transaction, where reads of the store see it. Raises StateError."""
@@ -85,7 +84,10 @@ class Writer(Listener):
             raise self.broken
         try:
             self._flush()
-        except (sqlite3.Error, StateError) as error:
+        except StateError as error:
+            self.broken = error
+            raise
+        except sqlite3.Error as error:
             raise self.fail(error) from error
 
     def fail(self, error: Exception) -> StateError:
