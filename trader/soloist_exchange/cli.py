@@ -1,61 +1,43 @@
 """The command line `soloist-exchange`."""
 
 import asyncio
+import gc
 import json
 import logging
-import re
 import signal
 import sys
 import time
 from pathlib import Path
 
 import click
-from soloist_kalshi.numbers import NumberError, money_from_dollars
 
 from soloist_exchange import certificates, scenario
-from soloist_exchange.auth import WINDOW_MS
+from soloist_exchange.cli_accounts import account
+from soloist_exchange.cli_lists import scenarios, switches, tapes
+from soloist_exchange.cli_options import HELP, STATE_DIR, Address
 from soloist_exchange.errors import ExchangeError
-from soloist_exchange.exchange import create_account
-from soloist_exchange.server import Listening, Options, encode_listening, serve
-from soloist_exchange.store import Store, serving_alone
+from soloist_exchange.scenario_actions import assignments
+from soloist_exchange.server import Listening, Options, encode_listening, run, serve
+from soloist_exchange.store import serving_alone
+from soloist_exchange.switches import Switches, parse
 
 __all__ = ["main"]
 
-LARGEST_PORT = 65_535
-ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names a file, too
+_log = logging.getLogger(__name__)
 
-STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Directory with accounts, keys, orders and fills; made when missing.",
-)
+CERTIFICATE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Split a text at its last colon."""
-        if isinstance(value, tuple):
-            return value
-        host, _, port = str(value).rpartition(":")
-        if not host or not port.isdecimal() or int(port) > LARGEST_PORT:
-            self.fail(f"{value} is not HOST:PORT, as in 127.0.0.1:8443 (port 0 picks a free one)", param, ctx)
-        return host, int(port)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings=HELP)
 def main() -> None:
     """A local exchange that speaks the venue's REST and WebSocket contract.
 
     \b
     soloist-exchange serve --state-dir state --scenario demo
     soloist-exchange account create me --balance 10000.00 --state-dir state
+    soloist-exchange scenarios                  # markets to choose from
+    soloist-exchange switches                   # what the venue's documents leave open
+    soloist-exchange tape record --out rain.tape --scenario demo --minutes 30
     """  # noqa: D301 - click wants the character itself, not its name
 
 
@@ -78,16 +60,23 @@ def main() -> None:
     "--seed", type=int, default=1, show_default=True, help="The same seed makes the same flow of orders."
 )
 @click.option(
-    "--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificate (PEM)."
+    "--clock",
+    "clock_kind",
+    type=click.Choice(["real", "virtual"]),
+    default="real",
+    show_default=True,
+    help="A virtual clock stands still until POST /admin/clock moves it.",
 )
 @click.option(
-    "--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its private key (PEM)."
+    "--switch",
+    "assigned",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Behave otherwise where the venue's documents leave a question open; repeatable. See `soloist-exchange switches`.",
 )
-@click.option(
-    "--tls-ca",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The authority that clients trust; printed as ca_file.",
-)
+@click.option("--tls-cert", type=CERTIFICATE_FILE, help="Certificate (PEM).")
+@click.option("--tls-key", type=CERTIFICATE_FILE, help="Its private key (PEM).")
+@click.option("--tls-ca", type=CERTIFICATE_FILE, help="The authority that clients trust; printed as ca_file.")
 @click.option("--plain", is_flag=True, help="No TLS.")
 def serve_command(
     listen: tuple[str, int],
@@ -95,6 +84,8 @@ def serve_command(
     state_dir: Path,
     scenario_name: str,
     seed: int,
+    clock_kind: str,
+    assigned: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_ca: Path | None,
@@ -105,102 +96,72 @@ def serve_command(
 
     Prints one JSON line when ready: rest_url, ws_url, ca_file, admin_url. Without TLS files it makes its own authority and
     certificate for localhost in the state directory. Logs go to standard error, as JSON.
-    """
+
+    \b
+    soloist-exchange serve --state-dir state
+    soloist-exchange serve --state-dir state --scenario mine.yaml --seed 7 --listen 127.0.0.1:0 --admin 127.0.0.1:0
+    soloist-exchange serve --state-dir state --scenario static --clock virtual --switch read_model_lag_ms=500
+    """  # noqa: D301 - click wants the character itself, not its name
+    started_s = time.monotonic()
     _log_as_json()
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key go together")
+    # Nothing that is made until everything is open becomes garbage: looking for it would only cost.
+    gc.disable()
     try:
-        plan = scenario.load(scenario_name)
+        plan = scenario.load(scenario_name, lambda records: _log.info("tape: %d records checked", records))
+        chosen = _switches(plan, assigned)
+        _log.info("opening %d markets of scenario %s", len(plan.plans), plan.name)
         state_dir.mkdir(parents=True, exist_ok=True)
         tls = None if plain else certificates.ensure(state_dir)
         if tls_cert and tls_key:
             tls = certificates.Certificates(tls_cert, tls_key, tls_ca or tls_cert)
-        options = Options(*listen, *admin, state_dir, plan, seed, tls)
+        options = Options(
+            *listen,
+            *admin,
+            state_dir,
+            plan,
+            seed,
+            tls,
+            clock="virtual" if clock_kind == "virtual" else "real",
+            switches=chosen,
+        )
         with serving_alone(state_dir):
-            asyncio.run(_serve(options))
+            run(_serve(options, started_s))
     except ExchangeError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error}; choose another --listen, --admin or --state-dir") from error
 
 
-async def _serve(options: Options) -> None:
+def _switches(plan: scenario.Scenario, assigned: tuple[str, ...]) -> Switches:
+    """Return the scenario's switches with those of the command line over them."""
+    chosen = parse(assignments(plan.switches), Switches())
+    try:
+        return parse(assigned, chosen)
+    except ExchangeError as error:
+        raise click.BadParameter(str(error), param_hint="--switch") from error
+
+
+async def _serve(options: Options, started_s: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     def ready(listening: Listening) -> None:
+        gc.enable()
+        # What is there now stays until the end: it is never looked through again.
+        gc.freeze()
         print(encode_listening(listening), flush=True)
+        _log.info("ready after %d ms", round((time.monotonic() - started_s) * 1000))
 
     await serve(options, ready, stop)
 
 
-@main.group()
-def account() -> None:
-    """Accounts of the exchange."""
-
-
-@account.command(name="create")
-@click.argument("name")
-@click.option("--balance", default="10000.00", show_default=True, help="Dollars to begin with.")
-@click.option("--key-type", type=click.Choice(["ed25519", "rsa"]), default="ed25519", show_default=True)
-@click.option("--print-key", is_flag=True, help="Print the private key, too (PEM, in field private_key).")
-@STATE_DIR
-def account_create(name: str, balance: str, key_type: str, state_dir: Path, *, print_key: bool) -> None:
-    """Create an account with one full key; works while the exchange serves.
-
-    Prints one JSON line: account, key_id, private_key_file.
-    """
-    try:
-        deposited = money_from_dollars(balance)
-    except NumberError as error:
-        raise click.BadParameter(str(error), param_hint="--balance") from None
-    if deposited < 0:
-        raise click.BadParameter("must not be negative", param_hint="--balance")
-    if not ACCOUNT_NAME.fullmatch(name):
-        raise click.BadParameter("letters, digits, dot, dash and underscore, at most 100", param_hint="NAME")
-    now_ms = time.time_ns() // 1_000_000
-    try:
-        store = Store(state_dir)
-        row, key_id, private_pem = create_account(
-            store, name, deposited, "rsa" if key_type == "rsa" else "ed25519", now_ms
-        )
-        path = state_dir / f"{name}.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(private_pem)
-        store.close()
-    except (ExchangeError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    printed = {"account": row.name, "key_id": key_id, "private_key_file": str(path)}
-    if print_key:
-        printed["private_key"] = private_pem.decode()
-    print(json.dumps(printed))
-
-
-@main.command()
-def scenarios() -> None:
-    """List the built-in scenarios."""
-    for item in scenario.SCENARIOS.values():
-        print(f"{item.name}\t{len(item.markets)} markets\t{item.description}")
-
-
-@main.command()
-def switches() -> None:
-    """List how this exchange behaves where the venue's documents leave a question open."""
-    for name, value, meaning in (
-        ("clock_window_ms", str(WINDOW_MS), "how far a request's timestamp may be off, both ways"),
-        ("pss_salt", "strict", "RSA signatures need a salt of 32 bytes"),
-        ("post_only_cross", "reject", "400 invalid_order, not accepted and cancelled"),
-        ("reduce_only", "immediate_or_cancel", "refused with any other time in force"),
-        ("fill_or_kill", "canceled", "one that cannot fill ends canceled, it is not refused"),
-        ("client_order_id_scope", "account", "an id is used up for ever, for all subaccounts"),
-        ("zero_fill_ioc_uses_id", "yes", "an immediate-or-cancel order without a fill uses up its id"),
-        ("deleted_key_ends_websocket", "yes", "open connections of a deleted key are closed"),
-        ("repeat_subscribe", "same_sid", "a second subscribe to a channel keeps its sid and adds markets"),
-        ("orderbook_auth", "none", "order books are public"),
-        ("read_model_lag_ms", "0", "portfolio reads do not lag"),
-    ):
-        print(f"{name}\t{value}\t{meaning}")
+main.add_command(account)
+main.add_command(scenarios)
+main.add_command(switches)
+main.add_command(tapes, name="tape")
 
 
 class _JsonFormatter(logging.Formatter):
