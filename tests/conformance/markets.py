@@ -35,7 +35,8 @@ _KINDS: dict[str, tuple[int, dict[str, Any]]] = {
     "vectorb": (4, _EMPTY | {"fee": {"multiplier_percent": 77}}),
     "sibling": (20, {"event": "SIBLINGS"}),
 }
-_taken: dict[str, Iterator[int]] = {kind: itertools.count(1) for kind in _KINDS}
+# Number 1 of each kind is nobody's: a name for whoever needs another market.
+_taken: dict[str, Iterator[int]] = {kind: itertools.count(2) for kind in _KINDS}
 
 
 def write(path: Path) -> str:

@@ -128,7 +128,7 @@ async def test_an_amend_below_the_fills(desks):
     ("side", "changes", "code"),
     [
         ("ask", {}, "order_side_mismatch"),
-        ("bid", {"ticker": "CARD-OTHER"}, "order_ticker_mismatch"),
+        ("bid", {"ticker": "CARD-1"}, "order_ticker_mismatch"),
         ("bid", {"client_order_id": "another"}, "order_id_and_client_order_id_mismatch"),
     ],
 )
