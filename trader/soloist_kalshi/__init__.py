@@ -1,11 +1,14 @@
-"""The venue's contract as a client: numbers, signing, messages, limits, fees, REST, WebSocket and the order path.
+"""The venue's contract as a client: numbers, signing, messages, limits, fees, REST, WebSocket, the order path, feed and account.
 
 Import from the modules, not from here: `rest` needs httpx, `orders` aiohttp and `websocket` picows, and a process that never places an
 order (the fence) must not load the order path. Each module names its public surface in `__all__`.
 """
 
 __all__ = [
+    "account_facts",
+    "account_view",
     "attempt_budget",
+    "book",
     "clock",
     "codec",
     "errors",
@@ -13,10 +16,13 @@ __all__ = [
     "frames",
     "keys",
     "limits",
+    "market_feed",
     "messages",
     "numbers",
     "orders",
+    "planner",
     "rest",
     "signing",
+    "staleness",
     "websocket",
 ]

@@ -109,8 +109,7 @@ class ServerClock:
         """Local wall clock minus the venue's, in ms; None before the first reply. Exported as a metric."""
         if self._interval is None:
             return None
-        middle_us = (self._interval.low_us + self._interval.high_us) // 2
-        return self._wall_ms() - (self._monotonic_ms() + middle_us // _MICROSECONDS)
+        return self._wall_ms() - self.venue_ms()
 
     @property
     def uncertainty_ms(self) -> int | None:
@@ -122,6 +121,16 @@ class ServerClock:
     def reading(self) -> ClockReading:
         """Return the measurement as one snapshot."""
         return ClockReading(self.skew_ms, self.uncertainty_ms, self.limit_ms, self.samples)
+
+    def venue_ms(self) -> int:
+        """Return the venue's time in Unix ms as well as it is known; the local wall clock's before the first reply.
+
+        For comparing with timestamps that the venue wrote. Never for signing: see above.
+        """
+        if self._interval is None:
+            return self._wall_ms()
+        middle_us = (self._interval.low_us + self._interval.high_us) // 2
+        return self._monotonic_ms() + middle_us // _MICROSECONDS
 
     def timestamp_ms(self) -> int:
         """Return the Unix time in ms to sign with; raises VenueClockSkew when the skew is above a quarter of the window."""

@@ -9,7 +9,10 @@ import pytest
 import soloist_kalshi
 
 SURFACE = {
+    "account_facts": {"AccountFacts", "FillFacts", "Intent", "OrderFacts", "Status", "time_to_ms"},
+    "account_view": {"AccountView", "AccountViewPolicy"},
     "attempt_budget": {"AttemptBudget"},
+    "book": {"Book", "Levels"},
     "clock": {"DEFAULT_WINDOW_MS", "ClockReading", "ServerClock"},
     "codec": {"FrameDecoder", "UnknownFields", "decode", "encode"},
     "fees": {
@@ -33,6 +36,7 @@ SURFACE = {
         "CostTable",
         "TokenBucket",
     },
+    "market_feed": {"MarketFeed", "MarketFeedPolicy"},
     "numbers": {
         "COUNT_PER_CONTRACT",
         "MONEY_PER_DOLLAR",
@@ -66,6 +70,16 @@ SURFACE = {
         "Unknown",
         "WriteTransport",
     },
+    "planner": {
+        "Change",
+        "FeedPlan",
+        "FeedPlanError",
+        "PlanLimits",
+        "Slot",
+        "changes",
+        "overflowed",
+        "plan",
+    },
     "rest": {"ReadPolicy", "RestClient"},
     "signing": {
         "HEADER_KEY",
@@ -79,6 +93,7 @@ SURFACE = {
         "generate_private_key",
         "signed_text",
     },
+    "staleness": {"MarketFreshness", "Staleness"},
     "websocket": {"Gap", "SequenceTracker", "WebSocketClient", "WebSocketPolicy"},
 }
 
