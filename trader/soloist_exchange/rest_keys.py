@@ -1,32 +1,16 @@
 """API keys over REST (section 10)."""
 
-import uuid
-
 import msgspec
 from soloist_kalshi import messages
 from soloist_kalshi.errors import VenueKeyError
-from soloist_kalshi.signing import KeyType, Verifier
+from soloist_kalshi.signing import KeyType
 
 from soloist_exchange import rest_query as query
-from soloist_exchange.errors import Refused
 from soloist_exchange.rest_call import SUBACCOUNTS, Reply, Request, bad_request, call, decode, not_found
 from soloist_exchange.store import FULL_SCOPES
 
 __all__ = ["ROUTES"]
 
-SCOPES = frozenset(
-    {
-        "read",
-        "write",
-        "read::portfolio_balance",
-        "read::block_trade_accept",
-        "write::trade",
-        "write::transfer",
-        "write::block_trade_accept",
-        "write::fcm_risk",
-    }
-)
-UPLOADING_TIERS = frozenset({"premier", "paragon", "prime", "prestige"})
 LONGEST_NAME = 200
 KEYS_PER_ACCOUNT = 1000
 
@@ -58,13 +42,13 @@ async def generate(request: Request) -> Reply:
     """POST /api_keys/generate: the private key is in this reply and nowhere else. Making an RSA key takes long, so others go on."""
     query.require_unrestricted(request)
     wanted = decode(request.body, messages.GenerateApiKey)
-    scopes = _checked(request, wanted.name, wanted.scopes, wanted.subaccount)
+    _check(request, wanted.name, wanted.subaccount)
     key_type: KeyType = wanted.key_type or "rsa"
     key_id, private_pem = await request.exchange.generate_key_async(
         request.sender.account_id,
         name=wanted.name,
         key_type=key_type,
-        scopes=scopes,
+        scopes=tuple(wanted.scopes or FULL_SCOPES),
         subaccount=wanted.subaccount,
     )
     return 201, messages.GeneratedApiKey(
@@ -78,59 +62,38 @@ async def generate(request: Request) -> Reply:
 def upload(request: Request) -> Reply:
     """POST /api_keys: a public key of the caller's own, for Premier and above."""
     query.require_unrestricted(request)
-    exchange, account_id = request.exchange, request.sender.account_id
-    if exchange.tier(account_id) not in UPLOADING_TIERS:
-        raise Refused(
-            403, "forbidden", "uploading a public key needs the Premier or Market Maker API usage level"
-        )
     wanted = decode(request.body, messages.CreateApiKey)
-    scopes = _checked(request, wanted.name, wanted.scopes, wanted.subaccount)
-    public_pem = wanted.public_key.encode()
+    _check(request, wanted.name, wanted.subaccount)
     try:
-        key_type = Verifier.from_public_pem(public_pem).key_type
+        key_id = request.exchange.upload_key(
+            request.sender.account_id,
+            name=wanted.name,
+            public_pem=wanted.public_key.encode(),
+            scopes=tuple(wanted.scopes or FULL_SCOPES),
+            subaccount=wanted.subaccount,
+        )
     except VenueKeyError as error:
         raise bad_request(f"public_key: {error}") from None
-    key_id = str(uuid.uuid4())
-    exchange.store.begin()
-    exchange.store.add_key(
-        key_id=key_id,
-        account_id=account_id,
-        name=wanted.name,
-        key_type=key_type,
-        public_pem=public_pem,
-        scopes=scopes,
-        subaccount=wanted.subaccount,
-        now_ms=exchange.clock_ms(),
-    )
     return 201, messages.CreatedApiKey(api_key_id=key_id)
 
 
-def _checked(
-    request: Request, name: str, scopes: list[str] | None, subaccount: int | None
-) -> tuple[str, ...]:
-    """Return the scopes of a new key, read and write when none are named. Raises Refused for what no key can be."""
+def _check(request: Request, name: str, subaccount: int | None) -> None:
+    """Raise Refused for what no key can be; its scopes are judged where the key is made."""
     if not 0 < len(name) <= LONGEST_NAME:
         raise bad_request(f"name must have 1 to {LONGEST_NAME} characters")
-    chosen = tuple(scopes or FULL_SCOPES)
-    if unknown := set(chosen) - SCOPES:
-        raise bad_request(f"unknown scopes {sorted(unknown)}")
-    if any(item.startswith("write") for item in chosen) and "read" not in chosen:
-        raise bad_request("write scopes need read")
     if subaccount is not None and not 0 <= subaccount < SUBACCOUNTS:
         raise bad_request(f"subaccount must be 0 to {SUBACCOUNTS - 1}")
     if len(request.exchange.store.keys(request.sender.account_id)) >= KEYS_PER_ACCOUNT:
         raise bad_request(f"more than {KEYS_PER_ACCOUNT} API keys")
-    return chosen
 
 
 def delete_key(request: Request) -> Reply:
-    """DELETE /api_keys/{api_key}, with effect at once (or `revocation_delay_ms` later)."""
+    """DELETE /api_keys/{api_key}, with effect at once (or `revocation_delay_ms` later); the feed decides about open WebSockets."""
     query.require_unrestricted(request)
     key_id = request.match["api_key"]
     if not request.exchange.delete_key(request.sender.account_id, key_id):
         raise not_found()
-    if request.exchange.venue.switches.deleted_key_ends_websocket:
-        request.on_key_deleted(key_id)
+    request.on_key_deleted(key_id)
     return 204, None
 
 

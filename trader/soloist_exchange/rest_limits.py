@@ -1,24 +1,18 @@
 """What calls cost, who pays, and what an account may spend (section 4)."""
 
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
+import msgspec
 from soloist_kalshi import messages
-from soloist_kalshi.limits import AccountBuckets, TokenBucket
+from soloist_kalshi.limits import TokenBucket
 
 from soloist_exchange import rest_query as query
 from soloist_exchange.errors import Refused
-from soloist_exchange.exchange import Exchange
 from soloist_exchange.rest_call import Reply, Request, call
-from soloist_exchange.store_rows import Range
 
 __all__ = ["ROUTES", "too_many", "write_cost"]
 
 UPGRADE_COST = 30
-ORDERS_LOOKED_AT = 100
-
-# The shards' own Write buckets, by account; they go with the account's other buckets.
-_shards: "WeakKeyDictionary[AccountBuckets, dict[int, TokenBucket]]" = WeakKeyDictionary()
 
 
 def too_many() -> Refused:
@@ -61,19 +55,8 @@ def _bill_all_shards(request: Request, tokens: int) -> None:
 
 
 def _bucket(request: Request, shard: int) -> TokenBucket:
-    """Return a shard's Write bucket of the caller, of the size that the unscoped one has now."""
-    own = request.exchange.buckets(request.sender.account_id)
-    by_shard = _shards.setdefault(own, {})
-    size = messages.BucketLimits(refill_rate=own.write.refill_rate, bucket_capacity=own.write.capacity)
-    bucket = by_shard.get(shard)
-    if bucket is None:
-        clock_ms = request.exchange.clock_ms
-        bucket = by_shard[shard] = TokenBucket(
-            refill_rate=size.refill_rate, capacity=size.bucket_capacity, clock_us=lambda: clock_ms() * 1000
-        )
-    elif (bucket.refill_rate, bucket.capacity) != (size.refill_rate, size.bucket_capacity):
-        bucket.resize(size)
-    return bucket
+    """Return a shard's own Write bucket of the caller."""
+    return request.exchange.buckets(request.sender.account_id, shard).write
 
 
 # ---------------------------------------------------------------------- calls
@@ -81,34 +64,18 @@ def _bucket(request: Request, shard: int) -> TokenBucket:
 
 def account_limits(request: Request) -> Reply:
     """GET /account/limits; an account above basic has a grant that says why."""
-    return 200, _limits(request.exchange, request.sender.account_id)
-
-
-def _limits(exchange: Exchange, account_id: int) -> messages.AccountLimits:
-    tier, buckets = exchange.tier(account_id), exchange.buckets(account_id)
+    limits = request.exchange.limits(request.sender.account_id)
     grants = []
-    if tier != "basic":
-        grants = [messages.LimitGrant(exchange_instance="event_contract", level=tier, source="manual")]
-    return messages.AccountLimits(
-        usage_tier=tier,
-        read=messages.BucketLimits(
-            refill_rate=buckets.read.refill_rate, bucket_capacity=buckets.read.capacity
-        ),
-        write=messages.BucketLimits(
-            refill_rate=buckets.write.refill_rate, bucket_capacity=buckets.write.capacity
-        ),
-        grants=grants,
-    )
+    if limits.usage_tier != "basic":
+        level = limits.usage_tier
+        grants = [messages.LimitGrant(exchange_instance="event_contract", level=level, source="manual")]
+    return 200, msgspec.structs.replace(limits, grants=grants)
 
 
 def upgrade(request: Request) -> Reply:
-    """POST /account/api_usage_level/upgrade: advanced for whoever has an order among the last hundred, which all come by API here."""
+    """POST /account/api_usage_level/upgrade: from basic to advanced; without an order through the API it is refused (403)."""
     query.require_unrestricted(request)
-    exchange, account_id = request.exchange, request.sender.account_id
-    if not exchange.orders_view(account_id, Range(limit=ORDERS_LOOKED_AT)):
-        raise Refused(403, "forbidden", "none of the last 100 orders was created through the API")
-    if exchange.tier(account_id) == "basic":
-        exchange.set_tier(account_id, "advanced")
+    request.exchange.upgrade(request.sender.account_id)
     return 201, None
 
 

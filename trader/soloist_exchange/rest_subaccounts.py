@@ -8,7 +8,7 @@ from soloist_kalshi import messages
 
 from soloist_exchange import rest_query as query
 from soloist_exchange.ledger import CENT
-from soloist_exchange.rest_call import SUBACCOUNTS, Reply, Request, bad_request, call, decode, not_found, page
+from soloist_exchange.rest_call import Reply, Request, bad_request, call, decode, not_found, page
 from soloist_exchange.rest_portfolio import MONEY_PER_PRICE, dollars
 from soloist_exchange.rest_windows import collect
 from soloist_exchange.store_rows import Range, TransferRow
@@ -105,10 +105,8 @@ def open_subaccount(request: Request) -> Reply:
     query.require_unrestricted(request)
     if request.body.strip():
         decode(request.body, _Open)
-    exchange, account_id = request.exchange, request.sender.account_id
-    if exchange.subaccounts(account_id) >= SUBACCOUNTS - 1:
-        raise bad_request(f"an account has at most {SUBACCOUNTS - 1} numbered subaccounts")
-    return 201, messages.CreateSubaccountReply(subaccount_number=exchange.open_subaccount(account_id))
+    number = request.exchange.open_subaccount(request.sender.account_id)
+    return 201, messages.CreateSubaccountReply(subaccount_number=number)
 
 
 def list_balances(request: Request) -> Reply:
@@ -231,7 +229,7 @@ def get_intra_transfer(request: Request) -> Reply:
     wanted = Range(limit=TRANSFERS_PER_PAGE)
     exchange, account_id = request.exchange, request.sender.account_id
     found, _ = collect(
-        lambda asked: exchange.transfers_view(account_id, asked),
+        lambda asked: exchange.store.transfers(account_id, asked),
         wanted,
         lambda row: row.number,
         lambda row: _is_intra(row) and row.client_transfer_id == request.match["transfer_id"],
@@ -244,7 +242,7 @@ def get_intra_transfer(request: Request) -> Reply:
 def _transfers(request: Request, limit: int, *, is_intra: bool) -> tuple[list[TransferRow], int | None]:
     exchange, account_id = request.exchange, request.sender.account_id
     return collect(
-        lambda asked: exchange.transfers_view(account_id, asked),
+        lambda asked: exchange.store.transfers(account_id, asked),
         Range(limit=limit, before=query.cursor(request)),
         lambda row: row.number,
         lambda row: _is_intra(row) is is_intra,

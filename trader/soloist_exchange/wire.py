@@ -217,11 +217,16 @@ def _price(price: int | None) -> str | None:
 
 
 def order(item: Order) -> messages.Order:
-    """Return an order as the portfolio reads show it; what is empty is left out."""
+    """Return an order as the portfolio reads show it; what is empty is left out.
+
+    Of the deprecated fields `side` is the outcome that is wanted, so `action` is always buy (and for fills as well).
+    """
     return messages.Order(
         order_id=item.order_id,
         client_order_id=item.client_order_id,
         ticker=item.ticker,
+        side=outcome(item.side),
+        action="buy",
         outcome_side=outcome(item.side),
         book_side=book_side(item.side),
         type="limit",
@@ -255,6 +260,8 @@ def rest_fill(fill: StoredFill) -> messages.Fill:
         order_id=fill.order_id,
         ticker=fill.ticker,
         market_ticker=fill.ticker,
+        side=outcome(fill.side),
+        action="buy",
         outcome_side=outcome(fill.side),
         book_side=book_side(fill.side),
         count_fp=count_to_text(fill.count),
