@@ -38,6 +38,8 @@ HTML: Final = "text/html; charset=utf-8"
 _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 _STATUS: Final = {item.value: f"HTTP/1.1 {item.value} {item.phrase}\r\n".encode() for item in HTTPStatus}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NAMES: Final[dict[bytes, str]] = {}
+_NAMES_KEPT: Final = 256
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -69,6 +71,14 @@ class HttpRequest:
         if not self.query_text:
             return _NO_QUERY
         return MultiDictProxy(MultiDict(parse_qsl(self.query_text, keep_blank_values=True)))
+
+
+def _lower(name: bytes) -> str:
+    """Return a header's name in lower case, and remember it: clients send the same few names again and again."""
+    key = name.decode("latin-1").lower()
+    if len(_NAMES) < _NAMES_KEPT:
+        _NAMES[name] = key
+    return key
 
 
 class Application(Protocol):
@@ -249,9 +259,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
         self._head_bytes += len(name) + len(value) + 4
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        held = self._headers.get(key)
-        self._headers[key] = text if held is None else f"{held}, {text}"
+        key = _NAMES.get(name) or _lower(name)
+        text = value.decode("latin-1")
+        headers = self._headers
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         """Check the head before the body comes."""
