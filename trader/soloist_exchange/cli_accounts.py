@@ -3,25 +3,22 @@
 import json
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
 from soloist_kalshi.numbers import NumberError, money_from_dollars, money_to_dollars
 
+from soloist_exchange.accounts import SUBACCOUNTS, TIERS, create_account
 from soloist_exchange.cli_options import FORMATS, STATE_DIR, print_rows
 from soloist_exchange.errors import ExchangeError
-from soloist_exchange.exchange import create_account
 from soloist_exchange.store import Store
 
 __all__ = ["account"]
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names a file, too
-TIERS = ("basic", "advanced", "expert", "premier", "paragon", "prime", "prestige")
-HIGHEST_SUBACCOUNT = 63
 
 
-@click.group()
+@click.group(short_help="Create and list accounts, also while the exchange serves.")
 def account() -> None:
     """Accounts of the exchange; they work at once, also while it serves."""
 
@@ -32,14 +29,14 @@ def account() -> None:
 @click.option("--key-type", type=click.Choice(["ed25519", "rsa"]), default="ed25519", show_default=True)
 @click.option(
     "--tier",
-    type=click.Choice(TIERS),
+    type=click.Choice(list(TIERS)),
     default="basic",
     show_default=True,
     help="Rate limits (API usage level).",
 )
 @click.option(
     "--subaccounts",
-    type=click.IntRange(0, HIGHEST_SUBACCOUNT),
+    type=click.IntRange(0, SUBACCOUNTS - 1),
     default=0,
     show_default=True,
     metavar="N",
@@ -70,11 +67,14 @@ def account_create(
     try:
         store = Store(state_dir)
         row, key_id, private_pem = create_account(
-            store, name, deposited, "rsa" if key_type == "rsa" else "ed25519", now_ms
+            store,
+            name,
+            deposited,
+            "rsa" if key_type == "rsa" else "ed25519",
+            now_ms,
+            tier=tier,
+            subaccounts=subaccounts,
         )
-        if (tier, subaccounts) != (row.tier, row.subaccounts):
-            with store.transaction():
-                store.save_account(replace(row, tier=tier, subaccounts=subaccounts))
         path = state_dir / f"{name}.pem"
         path.touch(mode=0o600)
         path.write_bytes(private_pem)

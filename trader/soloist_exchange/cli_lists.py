@@ -15,7 +15,7 @@ __all__ = ["scenarios", "switches", "tapes"]
 LONGEST_MINUTES = 7 * 24 * 60
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="What the exchange can play.")
 @FORMATS
 @click.pass_context
 def scenarios(context: click.Context, *, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def scenarios_check(name: str) -> None:
     click.echo(f"{found.name}\t{len(found.plans)} markets\t{len(found.script)} actions")
 
 
-@click.command()
+@click.command(short_help="What the venue's documents leave open, and what this exchange does.")
 @FORMATS
 def switches(*, as_json: bool) -> None:
     """List how this exchange behaves where the venue's documents leave a question open.
@@ -79,7 +79,7 @@ def switches(*, as_json: bool) -> None:
     print_rows(rows, as_json=as_json)
 
 
-@click.group()
+@click.group(short_help="Record and check tapes of a market.")
 def tapes() -> None:
     """Recordings of everything that the exchange's own participants send.
 

@@ -58,7 +58,9 @@ class MarketFlow:
         # A generator per market: adding a market does not change the others.
         self.random = random.Random(f"{seed}/{plan.ticker}")  # noqa: S311 - a scenario, not a secret
         self._grid = state.grid
-        self.anchor = self.middle = state.grid.ticks.index(price_from_dollars(plan.start_dollars))
+        # The nearest one: a market that is older than this process may have another grid by now.
+        start = state.grid.round_down(price_from_dollars(plan.start_dollars))
+        self.anchor = self.middle = 0 if start is None else state.grid.ticks.index(start)
         # Resting orders of the makers by side times price.
         self.quotes: dict[int, Order] = {}
         # The best bid's index that the quotes are for; None when they must be compared one by one.

@@ -18,7 +18,8 @@ __all__ = ["record"]
 # Any start does: a tape holds times after it only.
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
-PROGRESS_MS = 10_000
+# Progress is told in twentieths.
+PROGRESS_PARTS = 20
 
 
 class _Clock:
@@ -101,7 +102,7 @@ def _run(scenario: Scenario, header: Tape, recorder: _Recorder, progress: Callab
     flow.desk.recorder = recorder
     flow.begin()
     all_ms = header.minutes * MINUTE_MS
-    told_ms = 0
+    told_ms = all_ms // PROGRESS_PARTS
     while True:
         due = [item for item in (flow.step(), venue.tick()) if item is not None]
         next_ms = min(due, default=None)
@@ -109,6 +110,6 @@ def _run(scenario: Scenario, header: Tape, recorder: _Recorder, progress: Callab
             return
         clock.now_ms = max(next_ms, clock.now_ms)
         done_ms = clock.now_ms - START_MS
-        if done_ms - told_ms >= PROGRESS_MS:
-            told_ms = done_ms
+        if done_ms >= told_ms:
+            told_ms = done_ms + all_ms // PROGRESS_PARTS
             progress(done_ms, all_ms)
