@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from soloist_kalshi import frames
 from soloist_kalshi.numbers import count_to_text
@@ -25,6 +25,7 @@ from soloist_exchange.venue import Venue
 __all__ = ["Feed", "Limits", "Session"]
 
 HELD_S = 0.2  # how long a frame waits at most for the one that is to overtake it
+_TERMINAL: Final[dict[str, int]] = {"overflow": commands.OVERFLOW, "channel_error": commands.CHANNEL_ERROR}
 
 
 class _Exchange(Protocol):
@@ -114,12 +115,11 @@ class Feed(Listener):
         """Send one change. This is the hot path: a body is made once, and only its head for each connection."""
         delta = wire_frames.Delta(market.ticker, change, moment)
         owner, subaccount = change.order.account_id, change.order.subaccount
-        of_no = delta.body(yes_prices=False, own=False)
-        of_yes = delta.body(yes_prices=True, own=False)
+        usual = delta.body(yes_prices=False, own=False)
         for found in hearers:
-            body = of_yes if found.yes_prices else of_no
-            if found.account_id == owner and found.subaccount in {None, subaccount}:
-                body = delta.body(yes_prices=found.yes_prices, own=True)
+            own = found.account_id == owner and found.subaccount in {None, subaccount}
+            yes_prices = found.yes_prices
+            body = delta.body(yes_prices=yes_prices, own=own) if own or yes_prices else usual
             found.seq = seq = found.seq + 1
             frame = b'%b%d,"msg":%b}' % (found.head, seq, body)
             if faulty:
@@ -171,7 +171,7 @@ class Feed(Listener):
             message = frames.OrderGroupUpdateMessage(
                 event_type=event_type,
                 order_group_id=group.group_id,
-                ts_ms=self._venue.now_ms,
+                ts_ms=self._venue.clock_ms(),  # a group changes in between the steps, too
                 contracts_limit_fp=limit,
             )
             self._tell(hearers, wire_frames.encode(message))
@@ -227,8 +227,8 @@ class Feed(Listener):
         fault = self._faults.frame(session.caller.account, found.channel.name)
         if fault is None:
             session.send(frame)
-        elif fault.kind == "overflow":
-            self.overflow(found)
+        elif (code := _TERMINAL.get(fault.kind)) is not None:
+            self.end_channel(found, code)
         elif fault.kind == "frame_reordered":
             session.held.append(frame)
             self._later(HELD_S, lambda: self._release(session))
@@ -255,10 +255,11 @@ class Feed(Listener):
         for frame in held:
             self._send_late(session, frame)
 
-    def overflow(self, found: Subscription) -> None:
-        """End a subscription with the terminal error 25: its reader must subscribe again."""
+    def end_channel(self, found: Subscription, code: int) -> None:
+        """End a subscription with a terminal error, 10 or 25: its reader must subscribe again."""
+        assert code in _TERMINAL.values(), f"error {code} ends no subscription"
         self.sessions.end(found)
-        refuse(found.session, None, CommandError(commands.OVERFLOW), found)
+        refuse(found.session, None, CommandError(code), found)
 
 
 def _on_the_loop(delay_s: float, call: Callable[[], None]) -> object:

@@ -107,3 +107,17 @@ def test_a_dropped_connection_is_ended_instead_of_told():
     hall.fault("close_without_frame", times=1)
     filled(hall)
     assert (client.ends, client.raw) == (["aborted"], [])
+
+
+@pytest.mark.parametrize(("channel", "seq"), [(BOOK, 2), ("ticker", None)])
+def test_a_channel_error_is_terminal_and_counts_where_the_channel_counts(channel, seq):
+    hall = Hall("M")
+    client = hall.client()
+    client.subscribe(channel, market_ticker="M")
+    client.clear()
+    hall.feed.end_channel(client.session.subscriptions[1], 10)
+    (ended,) = client.frames
+    assert (ended["sid"], ended.get("seq"), ended["msg"]) == (1, seq, {"code": 10, "msg": "Channel error"})
+    hall.world.order(OWNER, BID, 4_000, 100)
+    assert len(client.frames) == 1
+    assert client.session.subscriptions == {}
