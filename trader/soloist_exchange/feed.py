@@ -66,7 +66,7 @@ class Feed(Listener):
         """End the connections of a deleted key once it works no more, or only what it may ask for (two switches)."""
         delay_ms = self._venue.switches.revocation_delay_ms
         if delay_ms:
-            self._later(delay_ms / 1000, lambda: self._revoke(key_id))
+            self._venue.at(self._venue.clock_ms() + delay_ms, lambda: self._revoke(key_id))
         else:
             self._revoke(key_id)
 
