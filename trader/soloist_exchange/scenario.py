@@ -12,7 +12,7 @@ from soloist_kalshi.numbers import PRICE_PER_DOLLAR, NumberError, price_from_dol
 
 from soloist_exchange import tape
 from soloist_exchange.errors import ScenarioError
-from soloist_exchange.scenario_actions import ResultAction, ScriptAction
+from soloist_exchange.scenario_actions import NewsAction, OrderAction, PullAction, ResultAction, ScriptAction
 from soloist_exchange.scenario_builtin import SCENARIOS
 from soloist_exchange.scenario_grids import CENT_RANGES, cent_grid, grid
 from soloist_exchange.scenario_plan import LARGEST_SCENARIO, MarketPlan, Scenario
@@ -116,6 +116,12 @@ def problems(scenario: Scenario) -> Iterator[tuple[Location, str]]:
         for field in ("series", "events", "markets", "markets_many"):
             if getattr(scenario, field):
                 yield (field,), "a tape brings its own; leave this out"
+        for index, action in enumerate(scenario.script):
+            if isinstance(action, NewsAction | PullAction | OrderAction):
+                yield (
+                    ("script", index, "do"),
+                    f"{action.do}: the participants do what the tape says, and nothing else",
+                )
         return
     if not scenario.plans:
         yield ("markets",), "at least one market is needed, or markets_many, or a tape"

@@ -67,9 +67,9 @@ class EventPlan(_Model):
     """An event, the parent of markets. One that no entry describes is made from its ticker."""
 
     ticker: Annotated[Ticker, Field(description="event_ticker that markets name")]
-    series: Annotated[Ticker | None, Field(description="ticker of its series; absent = its own ticker")] = (
-        None
-    )
+    series: Annotated[
+        Ticker | None, Field(description="ticker of its series; absent = its own up to the first dash")
+    ] = None
     title: Annotated[str, Field(description="what people read")] = ""
     mutually_exclusive: Annotated[bool, Field(description="whether at most one of its markets ends YES")] = (
         False
@@ -114,7 +114,7 @@ class _Participants(_Model):
     event: Annotated[Ticker | None, Field(description="ticker of its event; absent = its own ticker")] = None
     series: Annotated[
         Ticker | None,
-        Field(description="ticker of its series; absent = its event's, and without one the event's ticker"),
+        Field(description="ticker of its series; absent = its event's"),
     ] = None
     market_type: Annotated[
         Literal["binary", "scalar"],

@@ -12,10 +12,21 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
+from pydantic import BaseModel
 from soloist_exchange.accounts import TIERS
 from soloist_exchange.cli import main
 from soloist_exchange.faults import FAULT_KINDS
 from soloist_exchange.scenario import SCENARIOS
+from soloist_exchange.scenario_plan import (
+    EventPlan,
+    FeePlan,
+    Informed,
+    ManyMarkets,
+    MarketPlan,
+    News,
+    Scenario,
+    SeriesPlan,
+)
 from soloist_exchange.store import Store
 from soloist_exchange.switches import Switches, described, parse
 
@@ -224,11 +235,11 @@ def test_a_virtual_clock_stands_still_and_is_moved(tmp_path, serving):
 # ---------------------------------------------------------------------- the document
 
 
-def test_the_switches_of_the_document_are_the_switches():
-    """`python -m tests.unit.soloist_exchange.test_exchange_cli` prints the table anew."""
+@pytest.mark.parametrize("name", ["switches", "fields"])
+def test_the_tables_of_the_document_are_what_the_program_says(name):
+    """`python -m tests.unit.soloist_exchange.test_exchange_cli` writes them anew."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    found = text.split("<!-- switches: begin -->\n")[1].split("<!-- switches: end -->")[0]
-    assert found == switches_table()
+    assert between(text, name)[1] == TABLES[name]()
 
 
 @pytest.mark.parametrize(
@@ -258,5 +269,56 @@ def switches_table():
     return "\n".join(lines) + "\n"
 
 
+def fields_table():
+    """Return the tables of a scenario's fields as the document has them."""
+    parts = []
+    for model, heading in (
+        (Scenario, "A scenario"),
+        (SeriesPlan, "One of `series`"),
+        (EventPlan, "One of `events`"),
+        (MarketPlan, "One of `markets`"),
+        (ManyMarkets, "One of `markets_many`: all fields of a market but `ticker`, and"),
+        (FeePlan, "`fee`"),
+        (Informed, "`informed`"),
+        (News, "`news`"),
+    ):
+        known = set(MarketPlan.model_fields) if model is ManyMarkets else set()
+        rows = [
+            f"| `{name}` | {_default(field)} | {field.description} |"
+            for name, field in model.model_fields.items()
+            if name not in known
+        ]
+        parts.append(
+            "\n".join([f"{heading}:", "", "| field | default | meaning |", "|---|---|---|", *rows, ""])
+        )
+    return "\n".join(parts)
+
+
+def _default(field):
+    if field.is_required():
+        return "required"
+    value = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
+    return "" if value in ("", None) else f"`{json.dumps(value)}`"
+
+
+TABLES = {"switches": switches_table, "fields": fields_table}
+
+
+def between(text, name):
+    """Return what is before, between and behind the marks of a table."""
+    before, rest = text.split(f"<!-- {name}: begin -->\n")
+    table, behind = rest.split(f"<!-- {name}: end -->\n")
+    return before, table, behind
+
+
+def write():
+    """Write the tables of the document anew."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        before, _, behind = between(text, name)
+        text = f"{before}<!-- {name}: begin -->\n{table()}<!-- {name}: end -->\n{behind}"
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(switches_table(), end="")
+    write()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from soloist_exchange.flow import INFORMED_ACCOUNT, LATE_MS, MOVES_PER_STEP, RIVAL_ACCOUNT
+from soloist_exchange.flow import INFORMED_ACCOUNT, LATE_MS, MOVES_PER_STEP, RIVAL_ACCOUNT, Flow
 from soloist_exchange.listener import Listener
+from soloist_exchange.matching import Book
 from soloist_exchange.orders import ASK, BID
 from soloist_exchange.scenario import SCENARIOS, Scenario
 from soloist_exchange.scenario_grids import STRUCTURES, cent_grid, grid, price_ranges
 
+from tests.unit.soloist_exchange.bare_venues import BareWorld
 from tests.unit.soloist_exchange.exchange_venues import World
 
 FAST = {"step_ms": 100, "move_percent": 60, "trade_percent": 50}
@@ -344,3 +346,20 @@ def test_a_life_in_a_few_minutes():
     assert "LIFE-14" not in seen
     assert world.flow.script.refused == 0
     world.venue.recount()
+
+
+def test_a_market_from_before_a_restart_is_taken_as_it_is():
+    """The state file brings markets back first, perhaps on another grid and in another state; the plan's participants go on in them."""
+    before = World(markets({"ticker": "A", "start_dollars": "0.55"}, {"ticker": "B"}))
+    coarse = [{"start": "0.0000", "end": "1.0000", "step": "0.1000"}]
+    before.venue.set_price_ranges("A", coarse, "ten_cents")
+    before.venue.deactivate("B")
+    after = BareWorld()
+    for market in before.venue.markets.values():
+        market.book = Book()
+        after.venue.add_market(market)
+    flow = Flow(after.venue, markets({"ticker": "A", "start_dollars": "0.55"}, {"ticker": "B"}), 1)
+    flow.begin()
+    assert [price for price, _ in after.venue.markets["A"].book.levels(BID)] == [5000, 4000, 3000, 2000, 1000]
+    assert after.venue.markets["B"].book.levels(BID) == []
+    assert flow.desk.refused == 0

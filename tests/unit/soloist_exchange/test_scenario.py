@@ -124,6 +124,11 @@ def test_built_in_ones_have_names(name):
             ":2: events.1.ticker: E is there twice",
         ),
         ("name: mine", "name: mine\ntape: a.tape", ":3: markets: a tape brings its own"),
+        (
+            GOOD,
+            "name: x\ntape: a.tape\nscript:\n- at_ms: 5\n  ticker: A\n  do: pull\n  for_ms: 4\n",
+            ":6: script.0.do: pull: the participants do what the tape says",
+        ),
     ],
 )
 def test_errors_name_file_line_and_field(tmp_path, old, new, where):
