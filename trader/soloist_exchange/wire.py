@@ -277,7 +277,7 @@ def rest_fill(fill: StoredFill) -> messages.Fill:
 
 
 def settlement(item: StoredSettlement) -> messages.Settlement:
-    """Return what a market paid; `revenue` in whole cents, `value` in cents per YES contract of a scalar market."""
+    """Return what a market paid; `revenue` in whole cents, `value` in cents per YES contract."""
     return messages.Settlement(
         ticker=item.ticker,
         event_ticker=item.event_ticker,
