@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from soloist_kalshi import frames
 from soloist_kalshi.numbers import count_to_text
@@ -18,7 +18,7 @@ from soloist_exchange.groups import Group
 from soloist_exchange.ledger import Position
 from soloist_exchange.listener import Fill, Listener, Settlement
 from soloist_exchange.markets import EventState, MarketState
-from soloist_exchange.matching import LevelChange
+from soloist_exchange.matching import Book, LevelChange
 from soloist_exchange.orders import Order
 from soloist_exchange.venue import Venue
 
@@ -56,7 +56,6 @@ class Feed(Listener):
         self._later = later if later is not None else _on_the_loop
         self.sessions = Sessions()
         self._desk = Desk(self._venue, self.sessions, monotonic_s=monotonic_s, limits=limits)
-        self._tops: dict[str, tuple[Any, ...]] = {}
         self._events = set(self._venue.events)
         self._venue.listeners.append(self)
 
@@ -94,14 +93,15 @@ class Feed(Listener):
     # ------------------------------------------------------------------ what the venue tells (see listener.Listener)
 
     def on_book(self, market: MarketState, changes: list[LevelChange]) -> None:
-        """Send the deltas and the top of a changed book."""
+        """Send the deltas of a changed book, and a tick when its top changed."""
         hearers = self.sessions.of("orderbook_delta", market.ticker)
         if hearers:
             moment = wire_frames.Delta.moment(self._venue.now_ms)
             faulty = self._faults.hits_frames
             for change in changes:
                 self._send_delta(hearers, market, change, moment, faulty=faulty)
-        self._top(market)
+        if any(_touches_top(market.book, change) for change in changes):
+            self._tick(market)
 
     def _send_delta(
         self,
@@ -127,15 +127,8 @@ class Feed(Listener):
             else:
                 found.send(frame)
 
-    def _top(self, market: MarketState) -> None:
-        """Send a tick when a field of it changed."""
-        hearers = self.sessions.of("ticker", market.ticker)
-        if not hearers:
-            self._tops.pop(market.ticker, None)  # what nobody heard must not hide the next tick from somebody
-            return
-        shown = wire_frames.ticker_fields(market)
-        if self._tops.get(market.ticker) != shown:
-            self._tops[market.ticker] = shown
+    def _tick(self, market: MarketState) -> None:
+        if hearers := self.sessions.of("ticker", market.ticker):
             self._tell(hearers, wire_frames.ticker(market, self._venue.now_ms))
 
     def on_trade(self, market: MarketState, fill: Fill) -> None:
@@ -184,7 +177,8 @@ class Feed(Listener):
             event = self._venue.events[market.event_ticker]
             self._tell(hearers, wire_frames.event_lifecycle(event), "event_lifecycle")
         self._tell(hearers, wire_frames.lifecycle(market, event_type))
-        self._top(market)
+        if event_type == "settled":
+            self._tick(market)  # its open interest is gone
 
     def event_fee_changed(self, event: EventState, kind: str | None, multiplier: float | None) -> None:
         """Send that an event has fees of its own now, or (None, None) its series' again; the multiplier is 1 for the usual fees."""
@@ -260,6 +254,12 @@ class Feed(Listener):
         assert code in _TERMINAL.values(), f"error {code} ends no subscription"
         self.sessions.end(found)
         refuse(found.session, None, CommandError(code), found)
+
+
+def _touches_top(book: Book, change: LevelChange) -> bool:
+    """Whether a tick shows a change that was made: it was at the best price of its side, or better than what is the best now."""
+    best = book.best(change.side)
+    return best is None or change.price * change.side >= best * change.side
 
 
 def _on_the_loop(delay_s: float, call: Callable[[], None]) -> object:

@@ -30,7 +30,6 @@ __all__ = [
     "position",
     "snapshot",
     "ticker",
-    "ticker_fields",
     "timestamp",
     "trade",
     "user_order",
@@ -126,18 +125,6 @@ def snapshot(market: MarketState, *, yes_prices: bool) -> bytes:
         frames.OrderbookSnapshotMessage(
             market_ticker=name, market_id=market_id(name), yes_dollars_fp=yes, no_dollars_fp=no
         )
-    )
-
-
-def ticker_fields(market: MarketState) -> tuple[int, ...]:
-    """Return what a tick shows: while it stays the same there is nothing to tell."""
-    return (
-        *top(market.book),
-        market.last_price,
-        market.volume,
-        market.open_interest,
-        market.last_count,
-        market.dollar_volume,
     )
 
 

@@ -106,10 +106,10 @@ class OrderbookSnapshotMessage(Body, frozen=True, kw_only=True):
 class OrderbookSnapshotFrame(Body, frozen=True, kw_only=True, tag="orderbook_snapshot"):
     """`id` is present on the answer to get_snapshot."""
 
+    id: int | None = None
     sid: int
     seq: Sequence
     msg: OrderbookSnapshotMessage
-    id: int | None = None
 
 
 class OrderbookDeltaMessage(Body, frozen=True, kw_only=True):
@@ -390,8 +390,8 @@ class SubscribedMessage(Body, frozen=True, kw_only=True):
 class SubscribedFrame(Body, frozen=True, kw_only=True, tag="subscribed"):
     """One per channel of a subscribe command, all with the command's id; absent when the command had none."""
 
-    msg: SubscribedMessage
     id: int | None = None
+    msg: SubscribedMessage
 
 
 class SubscriptionInfo(Body, frozen=True, kw_only=True):
@@ -413,17 +413,17 @@ class OkMessage(Body, frozen=True, kw_only=True):
 class OkFrame(Body, frozen=True, kw_only=True, tag="ok"):
     """A command was carried out; it consumes a number of the sid's sequence (section 13.3)."""
 
-    msg: OkMessage | list[SubscriptionInfo] = msgspec.field(default_factory=OkMessage)
     id: int | None = None
     sid: int | None = None
     seq: Sequence | None = None
+    msg: OkMessage | list[SubscriptionInfo] = msgspec.field(default_factory=OkMessage)
 
 
 class UnsubscribedFrame(Body, frozen=True, kw_only=True, tag="unsubscribed"):
     """The subscription is over; it consumes a number of the sid's sequence."""
 
-    sid: int
     id: int | None = None
+    sid: int
     seq: Sequence | None = None
 
 
@@ -439,10 +439,10 @@ class ErrorMessage(Body, frozen=True, kw_only=True):
 class ErrorFrame(Body, frozen=True, kw_only=True, tag="error"):
     """Codes 10 and 25 are terminal: the sid is dead and must be subscribed again."""
 
-    msg: ErrorMessage
     id: int | None = None
     sid: int | None = None
     seq: Sequence | None = None
+    msg: ErrorMessage
 
 
 Frame = (

@@ -157,17 +157,42 @@ def test_a_tick_has_every_field_and_no_seq_and_comes_when_one_changes():
     }
 
 
-def test_a_tick_that_nobody_heard_does_not_hide_the_next_one():
+def test_what_a_tick_shows_brings_a_tick_and_nothing_else_does():
     hall = Hall("M")
-    first = hall.client()
-    first.subscribe("ticker")
-    order = hall.world.order(OWNER, BID, 4_000, 100)
-    first.say("unsubscribe", sids=[1])
-    hall.venue.cancel(order)
-    second = hall.client()
-    second.subscribe("ticker")
     hall.world.order(OWNER, BID, 4_000, 100)
-    assert len(second.of("ticker")) == 1
+    hall.world.order(OWNER, ASK, 6_000, 100)
+    client = hall.client(3)
+    client.subscribe("ticker")
+
+    def ticks():
+        told = [(f["msg"]["yes_bid_dollars"], f["msg"]["yes_bid_size_fp"]) for f in client.of("ticker")]
+        client.clear()
+        return told
+
+    below = hall.world.order(OWNER, BID, 3_900, 100)
+    above = hall.world.order(OWNER, ASK, 6_100, 100)
+    hall.venue.decrease(below, to=50)
+    hall.venue.cancel(above)
+    assert ticks() == []
+    joined = hall.world.order(OTHER, BID, 4_000, 100)
+    assert ticks() == [("0.4000", "2.00")]
+    better = hall.world.order(OTHER, BID, 4_100, 300)
+    assert ticks() == [("0.4100", "3.00")]
+    hall.world.order(OWNER, ASK, 4_100, 100)
+    assert ticks() == [("0.4100", "2.00")]
+    hall.venue.cancel(better)
+    assert ticks() == [("0.4000", "2.00")]
+    hall.venue.cancel(joined)
+    assert ticks() == [("0.4000", "1.00")]
+    hall.venue.cancel_all(OWNER, None)
+    assert ticks()[-1] == ("0.0000", "0.00")
+    hall.venue.deactivate("M")
+    hall.venue.activate("M")
+    hall.venue.close("M")
+    hall.venue.determine("M", "yes")
+    assert ticks() == []
+    hall.venue.settle("M")
+    assert client.of("ticker")[0]["msg"]["open_interest_fp"] == "0.00"
 
 
 def test_a_public_trade_is_told_from_the_taker_s_side():

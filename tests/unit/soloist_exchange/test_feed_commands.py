@@ -309,6 +309,30 @@ def test_a_snapshot_of_an_unknown_market_is_an_error_that_counts():
     ]  # fmt: skip
 
 
+def test_replies_are_written_as_the_venue_writes_them():
+    """Recorded frames, byte for byte but for names and numbers (section 13.2)."""
+    client = Hall("A").client()
+    client.subscribe(BOOK, market_ticker="A")
+    client.say("update_subscription", sid=1, action="add_markets", market_ticker="A")
+    client.say("update_subscription", sid=1, action="get_snapshot", market_ticker="A")
+    client.say("update_subscription", sid=1, action="delete_markets", market_ticker="A")
+    client.say("unsubscribe", sids=[1])
+    client.say("unsubscribe", sids=[1])
+    name = f'"market_ticker":"A","market_id":"{market_id("A")}"'
+    assert client.raw == [
+        line.encode()
+        for line in (
+            '{"type":"subscribed","id":1,"msg":{"channel":"orderbook_delta","sid":1}}',
+            f'{{"type":"orderbook_snapshot","sid":1,"seq":1,"msg":{{{name}}}}}',
+            '{"type":"ok","id":2,"sid":1,"seq":2,"msg":{"market_tickers":["A"]}}',
+            f'{{"type":"orderbook_snapshot","id":3,"sid":1,"seq":3,"msg":{{{name}}}}}',
+            '{"type":"ok","id":4,"sid":1,"seq":4,"msg":{}}',
+            '{"type":"unsubscribed","id":5,"sid":1,"seq":5}',
+            '{"type":"error","id":6,"msg":{"code":7,"msg":"Unknown subscription ID"}}',
+        )
+    ]
+
+
 def test_list_subscriptions_of_nothing_and_of_all_markets():
     client = Hall("A").client()
     assert client.send({"id": 1, "cmd": "list_subscriptions"}) == [{"type": "ok", "id": 1, "msg": []}]
