@@ -7,7 +7,6 @@ from typing import Final
 __all__ = [
     "ASK",
     "BID",
-    "FINAL_STATUSES",
     "LONGEST_CLIENT_ORDER_ID",
     "Amendment",
     "Level",
@@ -63,9 +62,6 @@ class UpdateReason(StrEnum):
     POST_ONLY_CROSS_CANCEL = "PostOnlyCrossCancel"
     REDUCE_ONLY_CANCEL = "ReduceOnlyCancel"
     ORDER_GROUP_CANCEL = "ORDER_GROUP_CANCEL"
-
-
-FINAL_STATUSES: Final = frozenset({Status.CANCELED, Status.EXECUTED})
 
 
 def opposite(side: int) -> int:

@@ -240,10 +240,6 @@ class Venue(Floor):
                     self.withdraw(order, UpdateReason.EXPIRY_CANCEL)
         return self._timers.next_ms()
 
-    def expire(self) -> None:
-        """Tick, under its older name."""
-        self.tick()
-
     # ------------------------------------------------------------------ markets (see lifecycle)
 
     def add_market(self, market: MarketState) -> None:
