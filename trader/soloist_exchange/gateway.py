@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from soloist_kalshi.signing import HEADER_KEY, WEBSOCKET_PATH
 
-from soloist_exchange import http, rest
+from soloist_exchange import rest
 from soloist_exchange.auth import Caller, authenticate, clock_skew, require_scope, restricted
 from soloist_exchange.errors import ExchangeError, Refused
 from soloist_exchange.exchange import Exchange
@@ -415,8 +415,7 @@ def _fail(fault: Fault, slot: Slot) -> None:
 
 def _break(fault: Fault, slot: Slot) -> None:
     """Reset the connection, or never answer on it again."""
-    connection = slot.connection
     if fault.kind == "half_open":
-        connection.mute()
-    elif connection.transport is not None:
-        http.reset(connection.transport)
+        slot.connection.mute()
+    else:
+        slot.connection.reset()

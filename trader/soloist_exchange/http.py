@@ -30,7 +30,6 @@ __all__ = [
     "HttpRequest",
     "Limits",
     "Slot",
-    "reset",
 ]
 
 JSON: Final = "application/json"
@@ -311,7 +310,7 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- answers
 
     def _answer(self, request: HttpRequest, *, keep_alive: bool) -> None:
-        if self._ended:
+        if self._ended or self._muted:
             return  # the client said that the request before this one was its last
         slot = Slot(self, keep_alive=keep_alive, head_only=request.method == "HEAD")
         if not keep_alive:
@@ -441,6 +440,12 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def reset(self) -> None:
+        """End the connection with RST: a close that lingers for no time."""
+        if self.transport is not None:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
+
 
 class Connections:
     """The connections that an application has open. `also` tells whether something else must end before it is idle."""
@@ -483,9 +488,3 @@ class Connections:
                     await self._changed.wait()
         for connection in list(self._open):
             connection.abort()
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection with RST: a close that lingers for no time."""
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()

@@ -34,6 +34,7 @@ CHECK_S: Final = 5.0
 SWEEP_S: Final = 1.0
 STOP_S: Final = 3.0
 HANDSHAKE_S: Final = 10.0
+SHUTDOWN_S: Final = 0.5  # a client that keeps idle connections does not answer TLS's goodbye
 BACKLOG: Final = 1024
 
 
@@ -154,6 +155,7 @@ async def _listen(
         backlog=BACKLOG,
         reuse_address=True,
         ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+        ssl_shutdown_timeout=None if tls is None else SHUTDOWN_S,
     )
     try:
         yield server.sockets[0].getsockname()[1]

@@ -51,6 +51,8 @@ class Toy:
             self.held.append(slot)
         elif request.path == "/short":
             slot.reply(200, b"0123456789", sent=5)
+        elif request.path == "/mute":
+            slot.connection.mute()
         elif request.path == "/nothing":
             slot.reply(204)
         else:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from soloist_exchange.http import Limits, reset
+from soloist_exchange.http import Limits
 
 from tests.unit.soloist_exchange.exchange_sockets import eventually, serving
 
@@ -248,7 +248,7 @@ async def test_a_reset_connection_is_reset():
         peer = await connect()
         peer.send(GET.format("/held"))
         await eventually(lambda: toy.held)
-        reset(toy.held[0].connection.transport)
+        toy.held[0].connection.reset()
         with pytest.raises(ConnectionResetError):
             await peer.rest()
 
@@ -256,10 +256,8 @@ async def test_a_reset_connection_is_reset():
 async def test_a_half_open_connection_answers_nothing_and_stays():
     async with serving() as (toy, connect):
         peer = await connect()
-        peer.send(GET.format("/held"))
+        peer.send(GET.format("/held") + GET.format("/mute") + GET.format("/behind"))
         await eventually(lambda: toy.held)
-        connection = toy.held[0].connection
-        connection.mute()
         toy.held[0].reply(200, b"never")
         peer.send(GET.format("/b"))
         toy.connections.sweep(FAR_S)
@@ -267,7 +265,7 @@ async def test_a_half_open_connection_answers_nothing_and_stays():
         other.send(GET.format("/c"))
         assert (await other.reply())[2] == b"GET /c "
         assert len(toy.connections) == 2
-        assert [request.path for request in toy.requests] == ["/held", "/c"]
+        assert [request.path for request in toy.requests] == ["/held", "/mute", "/c"]
         assert not peer.reader._buffer
 
 
