@@ -38,9 +38,10 @@ NUMBERS_KEPT = 4096
 LEGACY_COST, LEGACY_CANCEL_COST = 100, 20
 _TIMES_IN_FORCE = {item.value: item for item in TimeInForce}
 _SELF_TRADES = {item.value: item for item in SelfTrade}
-# A day's prices and counts are few: their texts are read once.
+# A day's prices and counts are few: their texts are read and written once.
 _price = lru_cache(NUMBERS_KEPT)(price_from_dollars)
 _count = lru_cache(NUMBERS_KEPT)(count_from_text)
+_count_text = lru_cache(NUMBERS_KEPT)(count_to_text)
 
 
 class NewOrder(messages.CreateOrder, frozen=True, kw_only=True):
@@ -131,8 +132,8 @@ def created(order: Order) -> messages.CreateOrderReply:
     return messages.CreateOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
-        fill_count=count_to_text(filled),
-        remaining_count=count_to_text(order.remaining),
+        fill_count=_count_text(filled),
+        remaining_count=_count_text(order.remaining),
         ts_ms=order.updated_ms,
         average_fill_price=_average_price(order.side, paid, filled) if filled else None,
         average_fee_paid=_per_contract(order.taker_fees + order.maker_fees, filled) if filled else None,
@@ -182,7 +183,7 @@ def cancelled(request: Request, order: Order) -> messages.CancelOrderReply:
     return messages.CancelOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id if venue.switches.cancel_reply_client_order_id else None,
-        reduced_by=count_to_text(reduced),
+        reduced_by=_count_text(reduced),
         ts_ms=order.updated_ms,
     )
 
@@ -256,8 +257,8 @@ def amend_order(request: Request) -> Reply:
     return 200, messages.AmendOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
-        remaining_count=count_to_text(order.remaining) if has_changed else None,
-        fill_count=count_to_text(newly) if has_changed else None,
+        remaining_count=_count_text(order.remaining) if has_changed else None,
+        fill_count=_count_text(newly) if has_changed else None,
         average_fill_price=_average_price(order.side, cost, newly) if newly else None,
         average_fee_paid=_per_contract(order.taker_fees + order.maker_fees - fees, newly) if newly else None,
         ts_ms=order.updated_ms,
@@ -285,7 +286,7 @@ def decrease_order(request: Request) -> Reply:
     return 200, messages.DecreaseOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
-        remaining_count=count_to_text(order.remaining),
+        remaining_count=_count_text(order.remaining),
         ts_ms=order.updated_ms,
     )
 
