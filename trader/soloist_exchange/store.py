@@ -6,7 +6,7 @@ Portfolio reads of what is over come from here, so the memory of the process doe
 """
 
 import fcntl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ __all__ = [
 
 FULL_SCOPES = ("read", "write")
 
-# Time, account name, kind and encoded fields.
-EventRow = tuple[int, str, str, bytes]
+# Time, account name, kind and fields.
+EventRow = tuple[int, str, str, dict[str, Any]]
 
 
 @contextmanager
@@ -53,24 +53,37 @@ def serving_alone(directory: Path) -> Iterator[None]:
 class Store(AccountStore, PortfolioStore, MarketStore):
     """The whole state file, with the log that is the oracle of tests. Writers do not commit."""
 
-    def save_events(self, rows: Iterable[EventRow]) -> None:
-        """Append to the log."""
-        self.database.executemany(
-            "INSERT INTO events (time_ms, account, kind, fields) VALUES (?, ?, ?, ?)", rows
-        )
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._next_event: int | None = None
+
+    def save_events(self, rows: list[EventRow]) -> None:
+        """Append to the log. What is appended together is one row of the file: a commit has few rows, whatever happened."""
+        if self._next_event is None:
+            self._next_event = self._first_free_event()
+        self.database.execute("INSERT INTO events VALUES (?, ?)", (self._next_event, encode(rows)))
+        self._next_event += len(rows)
+
+    def _first_free_event(self) -> int:
+        last = self.database.execute(
+            "SELECT sequence, fields FROM events ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
+        return 1 if last is None else int(last[0]) + len(decode(last[1]))
 
     def log(self, time_ms: int, account: str, kind: str, fields: dict[str, Any]) -> None:
         """Append one entry to the log."""
-        self.save_events([(time_ms, account, kind, encode(fields))])
+        self.save_events([(time_ms, account, kind, fields)])
 
     def events(self, account: str = "", kind: str = "", since: int = 0) -> list[dict[str, Any]]:
         """Return log entries after a sequence number, of one account and kind where given."""
         rows = self.database.execute(
-            "SELECT sequence, time_ms, account, kind, fields FROM events "
-            "WHERE sequence > ? AND (? = '' OR account = ?) AND (? = '' OR kind = ?) ORDER BY sequence",
-            (since, account, account, kind, kind),
+            "SELECT sequence, fields FROM events WHERE sequence >= "
+            "(SELECT MAX(sequence) FROM events WHERE sequence <= ?) ORDER BY sequence",
+            (since + 1,),
         )
         return [
-            {"sequence": row[0], "time_ms": row[1], "account": row[2], "kind": row[3]} | decode(row[4])
-            for row in rows
+            {"sequence": sequence, "time_ms": time_ms, "account": name, "kind": what} | fields
+            for first, encoded in rows
+            for sequence, (time_ms, name, what, fields) in enumerate(decode(encoded), first)
+            if sequence > since and account in {"", name} and kind in {"", what}
         ]

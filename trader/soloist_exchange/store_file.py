@@ -5,7 +5,8 @@ A step survives any kill of the process once it is committed: with write-ahead l
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from soloist_exchange.errors import StateError
@@ -65,11 +66,14 @@ CREATE TABLE IF NOT EXISTS candles (
   number INTEGER PRIMARY KEY, ticker TEXT NOT NULL, start_ms INTEGER NOT NULL, fields BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS candles_by_ticker ON candles (ticker, start_ms);
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, fields BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
-  sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, account TEXT NOT NULL, kind TEXT NOT NULL, fields BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS events (sequence INTEGER PRIMARY KEY, fields BLOB NOT NULL);
 """
 WAIT_S = 10  # for another process that writes, as the command line does
 STATEMENTS_KEPT = 256
+# Commits between two checkpoints, which move what the log of the database holds into the database, and wait for the disk.
+CHECKPOINT_COMMITS = 1_000
+# Pages of the log after which a commit does it itself, should the worker not keep up.
+LARGEST_LOG_PAGES = 32_000
 
 
 class StateFile:
@@ -80,10 +84,14 @@ class StateFile:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._file = directory / "exchange.sqlite"
+        self._commits = 0
+        self._checkpoints: ThreadPoolExecutor | None = None
+        self._checkpoint: Future[None] | None = None
         with self.explained():
             directory.mkdir(parents=True, exist_ok=True)
             self.database = sqlite3.connect(
-                directory / "exchange.sqlite",
+                self._file,
                 isolation_level=None,
                 timeout=WAIT_S,
                 cached_statements=STATEMENTS_KEPT,
@@ -97,6 +105,7 @@ class StateFile:
     def _prepare(self) -> None:
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute("PRAGMA synchronous = NORMAL")
+        self.database.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_LOG_PAGES}")
         self.begin()
         version = self.database.execute("PRAGMA user_version").fetchone()[0]
         tables = self.database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
@@ -112,6 +121,8 @@ class StateFile:
 
     def close(self) -> None:
         """Close the file. What was not committed is gone."""
+        if self._checkpoints is not None:
+            self._checkpoints.shutdown()
         self.database.close()
 
     def begin(self) -> None:
@@ -136,6 +147,19 @@ class StateFile:
         if self.database.in_transaction:
             with self.explained():
                 self.database.execute("COMMIT")
+                self._commits += 1
+                if self._commits % CHECKPOINT_COMMITS == 0:
+                    self._begin_checkpoint()
+
+    def _begin_checkpoint(self) -> None:
+        """Let a worker checkpoint, unless it still does. Raises what went wrong with the last one."""
+        if self._checkpoint is not None:
+            if not self._checkpoint.done():
+                return
+            self._checkpoint.result()
+        if self._checkpoints is None:
+            self._checkpoints = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._checkpoint = self._checkpoints.submit(_checkpoint, self._file)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -146,3 +170,9 @@ class StateFile:
             raise StateError(
                 f"state directory {self.directory}: {error}; give a writable --state-dir with room on its disk"
             ) from error
+
+
+def _checkpoint(file: Path) -> None:
+    """Move what was committed from the log into the database, beside readers and the writer."""
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=WAIT_S)) as database:
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")

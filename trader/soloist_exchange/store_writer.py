@@ -20,7 +20,6 @@ from soloist_exchange.orders import BID, Order, Status
 from soloist_exchange.store import EventRow, Store
 from soloist_exchange.store_codec import (
     decode_order,
-    encode,
     encode_group,
     encode_market,
     encode_order,
@@ -108,7 +107,7 @@ class Writer(Listener):
         """Append to the oracle's log; an unknown account has no name."""
         self._dirty = True
         account = self._venue.ledger.accounts.get(account_id)
-        self._events.append((self._clock_ms(), account.name if account else "", kind, encode(fields)))
+        self._events.append((self._clock_ms(), account.name if account else "", kind, fields))
 
     def touched_purse(self, account: Account, subaccount: int, exchange_index: int) -> None:
         """Note that cash moved."""
