@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
+from zlib import crc32
 
 from soloist_kalshi import frames
 from soloist_kalshi.numbers import count_to_text
@@ -57,6 +58,7 @@ class Feed(Listener):
         self.sessions = Sessions()
         self._desk = Desk(self._venue, self.sessions, monotonic_s=monotonic_s, limits=limits)
         self._events = set(self._venue.events)
+        self._fills: list[tuple[Sequence[Subscription], bytes]] = []
         self._venue.listeners.append(self)
 
     # ------------------------------------------------------------------ connections
@@ -131,26 +133,37 @@ class Feed(Listener):
         if hearers := self.sessions.of("ticker", market.ticker):
             self._tell(hearers, wire_frames.ticker(market, self._venue.now_ms))
 
-    def on_trade(self, market: MarketState, fill: Fill) -> None:
-        """Send a public trade."""
-        if hearers := self.sessions.of("trade", market.ticker):
-            self._tell(hearers, wire_frames.trade(fill))
-
     def on_fill(self, fill: Fill) -> None:
-        """Send a fill, and the position after it, to its owner."""
+        """Prepare a fill, and the position after it, for its owner; they leave with their trade."""
         order = fill.order
         if hearers := self._owned("fill", order):
-            self._tell(hearers, wire_frames.fill(fill))
-        self._send_position(order.account_id, order.subaccount, order.ticker)
+            self._fills.append((hearers, wire_frames.fill(fill)))
+        self._fills.append(self._position(order.account_id, order.subaccount, order.ticker))
+
+    def on_trade(self, market: MarketState, fill: Fill) -> None:
+        """Send a public trade and the fills that are its two sides, in an order that depends on the trade: none is defined."""
+        fills, self._fills = self._fills, []
+        hearers = self.sessions.of("trade", market.ticker)
+        told: list[tuple[Sequence[Subscription], bytes]] = (
+            [(hearers, wire_frames.trade(fill))] if hearers else []
+        )
+        trade_first = crc32(fill.trade_id.encode()) & 1
+        for heard_by, body in told + fills if trade_first else fills + told:
+            self._tell(heard_by, body)
 
     def on_settlement(self, settlement: Settlement) -> None:
         """Send the position that is over."""
-        self._send_position(settlement.account_id, settlement.subaccount, settlement.ticker)
+        self._tell(*self._position(settlement.account_id, settlement.subaccount, settlement.ticker))
 
-    def _send_position(self, account_id: int, subaccount: int, ticker: str) -> None:
-        if hearers := self.sessions.owned("market_positions", account_id, subaccount, ticker):
-            held = self._venue.ledger.accounts[account_id].positions.get((subaccount, ticker), Position())
-            self._tell(hearers, wire_frames.position(account_id, subaccount, ticker, held))
+    def _position(
+        self, account_id: int, subaccount: int, ticker: str
+    ) -> tuple[Sequence[Subscription], bytes]:
+        """Return who hears of a position, and what."""
+        hearers = self.sessions.owned("market_positions", account_id, subaccount, ticker)
+        if not hearers:
+            return hearers, b""
+        held = self._venue.ledger.accounts[account_id].positions.get((subaccount, ticker), Position())
+        return hearers, wire_frames.position(account_id, subaccount, ticker, held)
 
     def on_order(self, order: Order) -> None:
         """Send an order's new state to its owner."""
