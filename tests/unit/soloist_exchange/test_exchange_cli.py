@@ -195,6 +195,7 @@ def serving(tmp_path):
             process.stdout.close()
 
 
+@pytest.mark.timeout(60)  # a process starts
 def test_the_scenarios_faults_and_switches_and_those_of_the_command_line_over_them(tmp_path, serving):
     path = tmp_path / "mine.yaml"
     path.write_text(
@@ -210,6 +211,7 @@ def test_the_scenarios_faults_and_switches_and_those_of_the_command_line_over_th
     assert [item["fault"]["kind"] for item in faults] == ["slow"]
 
 
+@pytest.mark.timeout(60)  # a process starts
 def test_a_virtual_clock_stands_still_and_is_moved(tmp_path, serving):
     path = tmp_path / "mine.yaml"
     path.write_text("name: x\nmarkets: [{ticker: A}]\nscript: [{at_ms: 5000, do: deactivate, ticker: A}]\n")

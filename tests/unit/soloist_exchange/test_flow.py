@@ -53,6 +53,7 @@ def test_another_seed_gives_another_tape():
     assert tape(7) != tape(8)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("name", "digest"),
     [("demo", "aa1d36505a43a402"), ("quiet", "ec2db28bad1584d7"), ("static", "8c5893a6535cd435")],
@@ -324,6 +325,7 @@ def test_a_market_of_the_plan_has_its_event_series_fees_and_times():
     assert world.venue.events["S-E"].mutually_exclusive
 
 
+@pytest.mark.timeout(60)
 def test_a_life_in_a_few_minutes():
     """Markets of the scenario `life` appear, open, pause, change their grid, close, are determined and settle."""
     world = World(SCENARIOS["life"])
@@ -336,7 +338,7 @@ def test_a_life_in_a_few_minutes():
             states = seen.setdefault(ticker, [])
             if not states or states[-1] != market.status:
                 states.append(str(market.status))
-        world.clock.now_ms += 100
+        world.clock.now_ms += 200
     whole = ["initialized", "active", "inactive", "active", "closed", "determined", "finalized"]
     assert seen["LIFE-1"] == whole
     assert seen["LIFE-2"] == ["initialized", "active", "closed", "determined", "finalized"]

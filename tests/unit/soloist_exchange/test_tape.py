@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from soloist_exchange import tape
 from soloist_exchange.flow_record import record
@@ -57,12 +57,27 @@ def recorded(tmp_path, scenario=None, name="a.tape", minutes=1):
     return path
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a tape that is whole."""
+    return recorded(tmp_path_factory.mktemp("whole")).read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path, whole):
+    """A whole tape in a file of its own."""
+    file = tmp_path / "a.tape"
+    file.write_bytes(whole)
+    return file
+
+
 def replayed(tmp_path, path):
     file = tmp_path / "again.yaml"
     file.write_text(f"name: again\ntape: {path.name}\n")
     return load(str(file))
 
 
+@pytest.mark.timeout(60)  # two interpreters start
 def test_two_processes_with_other_hash_seeds_make_the_same_bytes(tmp_path):
     tapes = []
     for hash_seed in ("1", "2024"):
@@ -74,13 +89,13 @@ def test_two_processes_with_other_hash_seeds_make_the_same_bytes(tmp_path):
     assert len(tapes[0]) > 50_000
 
 
-@pytest.mark.parametrize("name", ["demo", "lively", "life", "grids", "busy"])
+@pytest.mark.parametrize("name", ["quiet", "life", "busy"])
 def test_a_replay_that_is_recorded_again_is_the_same_tape(tmp_path, name):
     first = recorded(tmp_path, SCENARIOS.get(name, busy()))
     second = tmp_path / "second.tape"
     summary = record(replayed(tmp_path, first), 99, None, second)
     assert second.read_bytes() == first.read_bytes()
-    assert summary.records > 100
+    assert summary.records > 40
 
 
 def test_a_replay_makes_the_same_market(tmp_path):
@@ -130,8 +145,7 @@ def test_a_replay_takes_what_its_file_adds(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [1, 2, 50])
-def test_a_tape_that_was_cut_off_names_the_record_that_is_missing(tmp_path, kept):
-    path = recorded(tmp_path)
+def test_a_tape_that_was_cut_off_names_the_record_that_is_missing(path, kept):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:kept]))
     with pytest.raises(
@@ -140,8 +154,7 @@ def test_a_tape_that_was_cut_off_names_the_record_that_is_missing(tmp_path, kept
         tape.verify(path)
 
 
-def test_a_tape_that_was_cut_off_within_a_line(tmp_path):
-    path = recorded(tmp_path)
+def test_a_tape_that_was_cut_off_within_a_line(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:10]) + lines[10][:-5])
     with pytest.raises(TapeError, match="record 10: damaged: the line was cut off"):
@@ -149,8 +162,7 @@ def test_a_tape_that_was_cut_off_within_a_line(tmp_path):
 
 
 @pytest.mark.parametrize("record_number", [1, 17, 400])
-def test_a_changed_digit_is_found_where_it_is(tmp_path, record_number):
-    path = recorded(tmp_path)
+def test_a_changed_digit_is_found_where_it_is(path, record_number):
     lines = path.read_bytes().splitlines(keepends=True)
     digits = [index for index, letter in enumerate(lines[record_number]) if letter in b"123456789"]
     line = bytearray(lines[record_number])
@@ -161,16 +173,14 @@ def test_a_changed_digit_is_found_where_it_is(tmp_path, record_number):
         tape.verify(path)
 
 
-def test_a_record_that_is_missing_in_the_middle(tmp_path):
-    path = recorded(tmp_path)
+def test_a_record_that_is_missing_in_the_middle(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:20] + lines[21:]))
     with pytest.raises(TapeError, match="record 20: damaged"):
         tape.verify(path)
 
 
-def test_something_behind_the_end(tmp_path):
-    path = recorded(tmp_path)
+def test_something_behind_the_end(path):
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(TapeError, match="something follows the last line"):
         tape.verify(path)
@@ -184,8 +194,7 @@ def test_a_file_that_is_no_tape(tmp_path, text):
         tape.verify(path)
 
 
-def test_a_tape_of_another_version(tmp_path):
-    path = recorded(tmp_path)
+def test_a_tape_of_another_version(path):
     path.write_bytes(path.read_bytes().replace(b'"soloist_tape":1', b'"soloist_tape":2'))
     with pytest.raises(TapeError, match="first line: version 2, and this program reads version 1"):
         tape.verify(path)
@@ -196,8 +205,7 @@ def test_a_tape_that_is_not_there(tmp_path):
         tape.verify(tmp_path / "none.tape")
 
 
-def test_a_scenario_with_a_damaged_tape_is_refused(tmp_path):
-    path = recorded(tmp_path)
+def test_a_scenario_with_a_damaged_tape_is_refused(tmp_path, path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(TapeError, match=r"a\.tape: record"):
         replayed(tmp_path, path)
@@ -222,6 +230,7 @@ records = st.lists(
 )  # fmt: skip
 
 
+@settings(max_examples=50, deadline=None)
 @given(records)
 def test_what_is_written_is_read(tmp_path_factory, items):
     file = io.BytesIO()
