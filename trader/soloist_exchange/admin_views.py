@@ -158,10 +158,9 @@ def metrics_text(exchange: Exchange, server: Wire, reports: list[FaultReport], t
         ("clock_seconds", "Time of the venue's clock, Unix seconds.", lambda: exchange.clock_ms() // 1000),
     )  # fmt: skip
     families = [Family.single(_PREFIX + name, "gauge", text, value()) for name, text, value in gauges]
-    # The two of these names are counters that existed before this file did; their names are kept.
     families += [
-        Family.single(_PREFIX + "orders", "counter", "Orders accepted, scenario's included.", exchange.store.last_sequence()),
-        Family.single(_PREFIX + "fills", "counter", "Fills of accounts.", exchange.store.last_fill()),
+        Family.single(_PREFIX + "orders_total", "counter", "Orders accepted, scenario's included.", exchange.store.last_sequence()),
+        Family.single(_PREFIX + "fills_total", "counter", "Fills of accounts.", exchange.store.last_fill()),
         Family(
             _PREFIX + "fault_hits_total",
             "counter",
