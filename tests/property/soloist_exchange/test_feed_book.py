@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from soloist_exchange.errors import Refused
 from soloist_exchange.orders import ASK, BID, SelfTrade, TimeInForce
@@ -126,7 +126,7 @@ def carry_out(hall: Hall, keepers: list[Keeper], step) -> None:
             keeper.client.say("update_subscription", sid=found.sid, action=name, market_tickers=rest[1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=60))
 def test_a_client_that_follows_has_the_venue_s_book(script):
     hall = Hall(*TICKERS)

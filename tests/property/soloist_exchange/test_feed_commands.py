@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from soloist_exchange.orders import BID
 
@@ -41,7 +41,7 @@ raws = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(raws, max_size=12))
 def test_the_feed_survives_whatever_is_said(said):
     hall = Hall("A", "B")
