@@ -34,6 +34,8 @@ _CHANNELS = ["user_orders", "fill", "market_positions"]
 class AccountViewPolicy:
     """How often to read: `spacing_ms` is the least pause between two reads, however much happens. `overlap_ms` is re-read each time, because fills reach the read model late.
 
+    A connection whose subscriptions are not confirmed within `answer_ms` is made anew.
+
     An intent counts as absent when a read that is `absent_after_ms` fresher than its last sending does not show it: until then the
     request may still be under way.
     """
@@ -41,6 +43,7 @@ class AccountViewPolicy:
     period_ms: int = 30_000
     retry_ms: int = 500
     spacing_ms: int = 100
+    answer_ms: int = 5_000
     overlap_ms: int = 120_000
     absent_after_ms: int = 30_000
     agreeing_reads: int = 5
@@ -75,6 +78,8 @@ class AccountView:
         self._rest = rest
         self._on_change = on_change
         self._decoder = FrameDecoder(rest.unknown_fields)
+        self._reading = asyncio.Lock()
+        self._asked_ms = 0
         self._subscribed: set[str] = set()
         self._needed = asyncio.Event()
         self._is_current = False
@@ -124,6 +129,10 @@ class AccountView:
 
     async def read(self) -> bool:
         """Read once through REST and return whether everything is settled now. Raises VenueError."""
+        async with self._reading:
+            return await self._read_once()
+
+    async def _read_once(self) -> bool:
         self.reads += 1
         generation = self._generation
         await self._read_orders()
@@ -146,6 +155,7 @@ class AccountView:
             except TimeoutError:
                 pass
             self._needed.clear()
+            self._check_channels()
             try:
                 settled = await self.read()
                 self.last_error = None
@@ -155,7 +165,8 @@ class AccountView:
                 self.last_error = error
                 _log.warning("reading the account failed: %s", error)
             await asyncio.sleep(self.policy.spacing_ms / 1_000)
-            wait_ms = self.policy.period_ms if settled else self.policy.retry_ms
+            is_quiet = settled and self._is_current
+            wait_ms = self.policy.period_ms if is_quiet else self.policy.retry_ms
 
     async def _read_orders(self) -> None:
         """Read what rests, and ask for every order by name that should rest and does not, or that is suspect."""
@@ -223,8 +234,16 @@ class AccountView:
 
     # WebSocket
 
+    def _check_channels(self) -> None:
+        """Leave a connection that never confirmed its subscriptions: the confirmation was lost, or they are not there."""
+        waited_ms = self._rest.clock.monotonic_ms() - self._asked_ms
+        incomplete = len(self._subscribed) < len(_CHANNELS)
+        if self.socket.is_open and incomplete and waited_ms > self.policy.answer_ms:
+            self.socket.disconnect()
+
     def _on_opened(self) -> None:
         self._subscribed.clear()
+        self._asked_ms = self._rest.clock.monotonic_ms()
         self.socket.subscribe(_CHANNELS)
 
     def _on_closed(self, error: VenueError) -> None:
