@@ -69,6 +69,9 @@ class Past:
         self.positions: Versions[PositionPlace, Position] = Versions()
         self.available: Versions[PursePlace, int] = Versions()
 
+    def __bool__(self) -> bool:
+        return bool(self.orders or self.positions or self.available)
+
     def forget(self, as_of_ms: int) -> None:
         """Drop what no read of this time or of a later one needs."""
         self.orders.forget(as_of_ms)

@@ -253,6 +253,8 @@ class Writer(Listener):
         self._store.begin()
         if lag_ms := self._venue.switches.read_model_lag_ms:
             self._remember(lag_ms)
+        elif self.past:
+            self.past.forget(self._clock_ms())
         self._write_trading()
         if self._purses:
             self._write_cash()
