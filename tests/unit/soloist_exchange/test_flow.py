@@ -285,6 +285,17 @@ def test_a_new_grid_is_used_at_once(label):
     assert asks[0][0] == ticks[best + 2]
 
 
+def test_a_grid_that_changes_while_makers_are_away_is_used_when_they_come_back():
+    world = lively(trade_percent=0, news={"ticks": 5, "at_ms": [1000], "pull_ms": 1000})
+    world.run(15)
+    assert book(world) == ([], [])
+    world.venue.set_price_ranges("A", price_ranges("deci_cent"), "deci_cent")
+    world.run(20)
+    bids, _ = book(world)
+    assert [bids[0][0] - price for price, _ in bids] == [0, 10, 20, 30, 40]
+    assert world.flow.desk.refused == 0
+
+
 @pytest.mark.parametrize("label", list(STRUCTURES))
 def test_every_grid_is_traded_on(label):
     ticker = f"GRID-{label.upper().replace('_', '-')}"
