@@ -32,6 +32,8 @@ KINDS = {
     "create": 150, "amend": 24, "cancel": 12, "decrease": 9, "wait": 9, "group": 7, "cancel_all": 2, "transfer": 4,
     "pause": 1, "resume": 4, "deactivate": 1, "activate": 4, "retick": 1, "finish": 1,
 }  # fmt: skip
+# How many streams end with the settlement of what is still traded.
+SETTLED_SHARE = 0.3
 DRAWN = tuple(itertools.chain.from_iterable([kind] * weight for kind, weight in KINDS.items()))
 
 Call = tuple[Any, ...]
@@ -99,7 +101,7 @@ def drawn_call(rng: random.Random) -> Call:
 
 
 def drawn_stream(rng: random.Random, length: int) -> list[Call]:
-    """Return a stream that begins with a group per account and two positions, so that orders find something to do."""
+    """Return a stream that begins with a group per account and two positions, so that orders find something to do; some end settled."""
     calls: list[Call] = [
         ("group", "create", 0, account, rng.choice((100, 250, 500)), 0) for account in ACCOUNTS[1:]
     ]
@@ -108,7 +110,10 @@ def drawn_stream(rng: random.Random, length: int) -> list[Call]:
         count = rng.randrange(50, 500)
         calls.append(("create", INTERNAL, 0, "A", -side, 5000, count, *plain))
         calls.append(("create", account, 0, "A", side, 5000, count, *plain))
-    return calls + [drawn_call(rng) for _ in range(length)]
+    calls += [drawn_call(rng) for _ in range(length)]
+    if rng.random() < SETTLED_SHARE:
+        calls += [("finish", ticker, rng.choice((0, 10_000, rng.randrange(10_001)))) for ticker in TICKERS]
+    return calls
 
 
 def _drawn_order(rng: random.Random) -> Call:

@@ -11,11 +11,11 @@ from tests.property.soloist_exchange.order_streams import drawn_stream, drawn_wo
 from tests.property.soloist_exchange.venue_pair import played, shrunk
 
 SEED = "soloist-4"
-PARTS = 5
+PARTS = 10
 STREAMS = 10_000
 # Most streams are short, so that there can be many; one in fifty is long, so that books, windows and accumulators fill up.
 SHORT, LONG, LONG_EVERY = 20, 150, 50
-LEAST_SEEN = 5
+LEAST_SEEN = 1
 
 
 @pytest.mark.parametrize("part", range(PARTS))

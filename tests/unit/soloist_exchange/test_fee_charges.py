@@ -45,19 +45,18 @@ def test_the_recorded_fill_and_the_recorded_balance():
 
 
 @pytest.mark.parametrize(
-    ("price", "count", "trade_fee", "net"),
+    ("price", "count", "multiplier", "trade_fee", "net"),
     [
-        (550, 100, 8_500, [15_000, 5_000, 15_000]),
-        (5000, 30, 4_100, [10_000, 0, 10_000]),
-        (3301, 3, 500, [10_097, 97, 97]),
+        (550, 100, 233, 8_500, [15_000, 5_000, 15_000]),
+        (5000, 30, 77, 4_100, [10_000, 0, 10_000]),
+        (3301, 3, 100, 500, [10_097, 97, 97]),
     ],
 )
-def test_the_documentations_vectors(price, count, trade_fee, net, monkeypatch):
-    """Whole cents. The trade fees are the documentation's own: its rounding is what the vectors show, not its rate."""
-    world = world_with(fee_precision="indirect")
-    monkeypatch.setattr(
-        FeeTerms, "trade_fee", lambda *_, is_taker, **__: trade_fee if is_taker else 0, raising=True
-    )
+def test_the_documentations_vectors(price, count, multiplier, trade_fee, net):
+    """Whole cents. The multipliers are those at which the rate of 0.07 gives the trade fees that the documentation starts from."""
+    terms = FeeTerms(multiplier=multiplier)
+    assert terms.trade_fee(price, count, 100, is_taker=True) == trade_fee
+    world = world_with(terms, fee_precision="indirect")
     made = lift(world, price, count, count, count)
     assert fees(world) == net
     assert made.taker_fees == sum(net) == world.venue.ledger.accounts[100].position(0, "M").fees
