@@ -82,7 +82,7 @@ class Desk:
         unknown: list[str] = []
         if channel.markets != "ignored":
             named, unknown = self._named(channel, wanted)
-        if named is None and not unknown and channel.markets == "required":
+        if named is None and channel.markets == "required":
             raise CommandError(commands.MARKET_REQUIRED)
         found = session.on_channel(channel.name)
         if found is not None and self._venue.switches.repeat_subscribe == "error_6":
@@ -95,7 +95,7 @@ class Desk:
                 session,
                 session.last_sid,
                 channel,
-                None if named is None and not unknown else set(named or ()),
+                None if named is None else set(named),
                 by_id=bool(wanted.market_id or wanted.market_ids),
                 yes_prices=bool(wanted.use_yes_price),
                 silent_acks=bool(wanted.skip_ticker_ack),
@@ -144,17 +144,18 @@ class Desk:
             if channel.markets == "required":
                 raise CommandError(commands.MARKET_REQUIRED)
             raise CommandError(commands.INVALID_PARAMETER, f"{channel.name} takes no market_id")
+        if not tickers and not ids:
+            return None, []
         markets = self._venue.markets
         if ids:
-            known = {wire_frames.market_id(ticker): ticker for ticker in markets}
-            return [known[name] for name in dict.fromkeys(ids) if name in known], [
-                name for name in ids if name not in known
-            ]
+            tickers_by_id = {wire_frames.market_id(ticker): ticker for ticker in markets}
+            known = [tickers_by_id[name] for name in dict.fromkeys(ids) if name in tickers_by_id]
+            return known, [name for name in dict.fromkeys(ids) if name not in tickers_by_id]
         unique = list(dict.fromkeys(tickers))
         if channel.markets != "required":
-            return unique or None, []
-        unknown = [ticker for ticker in unique if ticker not in markets]
-        return [ticker for ticker in unique if ticker in markets] or None, unknown
+            return unique, []
+        known = [ticker for ticker in unique if ticker in markets]
+        return known, [ticker for ticker in unique if ticker not in markets]
 
     def _unsubscribe(self, session: Session, command_id: int | None, wanted: UnsubscribeParams) -> None:
         for sid in wanted.sids:
@@ -180,9 +181,9 @@ class Desk:
         if found.channel.markets == "ignored" or (wanted.action == "get_snapshot" and not is_book):
             raise CommandError(commands.UNSUPPORTED_ACTION)
         named, unknown = self._named(found.channel, wanted)
-        if named is None and not unknown:
+        if named is None:
             raise CommandError(commands.MARKET_REQUIRED)
-        tickers = named or []
+        tickers = named
         if wanted.action == "get_snapshot":
             _refuse_unknown(found, command_id, unknown)
             self._snapshots(found, tickers, command_id)

@@ -195,6 +195,15 @@ def test_a_subscription_of_unknown_markets_only_is_not_one_of_all():
     assert [answer["type"] for answer in answers] == ["ok", "orderbook_snapshot"]
 
 
+def test_a_second_subscribe_of_unknown_markets_only_widens_nothing():
+    client = Hall("A", "B").client()
+    client.subscribe(BOOK, market_ticker="A")
+    client.subscribe("ticker", market_id=market_id("A"))
+    client.subscribe(BOOK, market_ticker="NOWHERE")
+    client.subscribe("ticker", market_id="nobody's")
+    assert [found.tickers for found in client.session.subscriptions.values()] == [{"A"}, {"A"}]
+
+
 def test_a_second_subscribe_keeps_the_sid_and_brings_what_is_new():
     client = Hall("A", "B").client()
     client.subscribe(BOOK, market_ticker="A")
