@@ -100,7 +100,7 @@ class Accounts(Views):
         self._rows: dict[int, AccountRow] = {}
         self._keys: dict[str, KeyRow] = {}
         self._buckets: dict[int, _Buckets] = {}
-        self._revoked_through_ms = clock_ms()
+        self._revoked_through_ms = 0
         self._generator: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
