@@ -231,7 +231,10 @@ class Venue(Floor):
             self.ledger.deposit(account, money, subaccount=subaccount, exchange_index=exchange_index)
 
     def tick(self) -> int | None:
-        """Do what is due by the clock: expiries, opens, closes, settlements, late cancel-alls; return the next due time (ms)."""
+        """Do what is due by the clock: expiries, opens, closes, settlements, late cancel-alls; return the next due time (ms).
+
+        Time goes on during every pause: what expires then, expires.
+        """
         with self._step():
             while (action := self._timers.due_action(self.now_ms)) is not None:
                 action()
