@@ -80,11 +80,7 @@ def check_scopes(scopes: tuple[str, ...]) -> None:
 
 
 class Accounts(Views):
-    """See the module. Every change is part of the step that is under way: `Exchange.commit` makes it durable.
-
-    `on_revoked` is called with a key id when a deleted key stops working: at its deletion, or, with the switch revocation_delay_ms,
-    at the first `revoke_due` after the delay.
-    """
+    """See the module. Every change is part of the step that is under way: `Exchange.commit` makes it durable."""
 
     def __init__(
         self,
@@ -95,12 +91,10 @@ class Accounts(Views):
         clock_us: Callable[[], int],
     ) -> None:
         super().__init__(store, venue, writer, clock_ms)
-        self.on_revoked: list[Callable[[str], None]] = []
         self._clock_us = clock_us
         self._rows: dict[int, AccountRow] = {}
         self._keys: dict[str, KeyRow] = {}
         self._buckets: dict[int, _Buckets] = {}
-        self._revoked_through_ms = 0
         self._generator: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
@@ -221,24 +215,7 @@ class Accounts(Views):
         if not self.store.delete_key(account_id, key_id, now_ms):
             return False
         self._keys.pop(key_id, None)
-        if self.venue.switches.revocation_delay_ms == 0:
-            self._revoke(key_id)
         return True
-
-    def revoke_due(self) -> None:
-        """Tell of the keys whose revocation has come into force since the last call."""
-        delay_ms = self.venue.switches.revocation_delay_ms
-        if delay_ms == 0:
-            return
-        until_ms = self.clock_ms() - delay_ms
-        since_ms, self._revoked_through_ms = self._revoked_through_ms, max(self._revoked_through_ms, until_ms)
-        if until_ms > since_ms:
-            for key_id in self.store.deleted_keys(since_ms, until_ms):
-                self._revoke(key_id)
-
-    def _revoke(self, key_id: str) -> None:
-        for tell in self.on_revoked:
-            tell(key_id)
 
     async def generate_key_async(
         self,

@@ -1,10 +1,11 @@
 """The venue with a memory: one state directory, one scenario, and a commit before anybody is told of a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from soloist_exchange.accounts import Accounts, create_account, generate_key
-from soloist_exchange.errors import StateError
+from soloist_exchange.errors import ExchangeError, Refused
 from soloist_exchange.flow import Flow
 from soloist_exchange.history import History
 from soloist_exchange.scenario import Scenario
@@ -62,8 +63,8 @@ class Exchange(Accounts):
     # ------------------------------------------------------------------ steps
 
     @property
-    def broken(self) -> StateError | None:
-        """Why the state could not be written, once it could not: memory is ahead of the disk, and the process must end."""
+    def broken(self) -> ExchangeError | None:
+        """Why the exchange cannot go on, once it cannot: memory is ahead of the disk or wrong, and the process must end."""
         return self._writer.broken
 
     def commit(self) -> None:
@@ -72,10 +73,9 @@ class Exchange(Accounts):
         Raises StateError, and keeps it in `broken`.
         """
         self._writer.commit()
-        self.revoke_due()
 
-    def fail(self, error: Exception) -> StateError:
-        """Note that the state cannot be written: the process must end before it says anything that a restart would forget."""
+    def fail(self, error: Exception) -> ExchangeError:
+        """Note why the exchange cannot go on: the process must end before it says anything that a restart would forget."""
         return self._writer.fail(error)
 
     # ------------------------------------------------------------------ the oracle's log
@@ -83,6 +83,20 @@ class Exchange(Accounts):
     def log(self, account_id: int, kind: str, **fields: object) -> None:
         """Append to the log, as part of the step."""
         self._writer.log(account_id, kind, fields)
+
+    @contextmanager
+    def asked(self, account_id: int, key_id: str, action: str, **ids: object) -> Iterator[None]:
+        """Log what a request did to an order that was there: `action` is amend, decrease, cancel or cancel_all, `ids` whatever names it.
+
+        The outcome is accepted, or, when the block raises Refused, rejected with the refusal's code. New orders log themselves.
+        """
+        try:
+            yield
+        except Refused as refusal:
+            why = {"outcome": "rejected", "code": refusal.code, "details": refusal.details}
+            self._writer.log(account_id, action, {"key_id": key_id} | ids | why)
+            raise
+        self._writer.log(account_id, action, {"key_id": key_id, "outcome": "accepted"} | ids)
 
     def _is_id_taken(self, account_id: int, subaccount: int | None, client_order_id: str) -> bool:
         return self._writer.is_id_taken(account_id, subaccount, client_order_id)

@@ -104,14 +104,6 @@ class AccountStore(StateFile):
         )
         return [_key(row) for row in rows]
 
-    def deleted_keys(self, since_ms: int, until_ms: int) -> list[str]:
-        """Return the ids of the keys that were deleted after one time, and not after another."""
-        rows = self.database.execute(
-            "SELECT key_id FROM keys WHERE deleted_ms > ? AND deleted_ms <= ? ORDER BY deleted_ms",
-            (since_ms, until_ms),
-        )
-        return [row[0] for row in rows]
-
     def delete_key(self, account_id: int, key_id: str, now_ms: int) -> bool:
         """Mark a key deleted; False when the account has no such key."""
         done = self.database.execute(

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 
-from soloist_exchange.errors import Refused, StateError
+from soloist_exchange.errors import ExchangeError, Refused, StateError
 from soloist_exchange.groups import Group
 from soloist_exchange.history import History
 from soloist_exchange.ledger import Account
@@ -42,7 +42,7 @@ class Writer(Listener):
     """
 
     def __init__(self, store: Store, venue: Venue, history: History, clock_ms: Callable[[], int]) -> None:
-        self.broken: StateError | None = None
+        self.broken: ExchangeError | None = None
         self.past = Past()
         self._store = store
         self._venue = venue
@@ -89,12 +89,12 @@ class Writer(Listener):
         except sqlite3.Error as error:
             raise self.fail(error) from error
 
-    def fail(self, error: Exception) -> StateError:
-        """Note that a step could not be written: the process must end before it says anything that a restart would forget."""
-        self.broken = StateError(
-            f"state directory {self._store.directory}: {error}; make room and start again"
-        )
-        return self.broken
+    def fail(self, error: Exception) -> ExchangeError:
+        """Note why the exchange cannot go on: the process must end before it says anything that a restart would forget."""
+        if not isinstance(error, ExchangeError):
+            error = StateError(f"state directory {self._store.directory}: {error}; make room and start again")
+        self.broken = error
+        return error
 
     def is_id_taken(self, account_id: int, subaccount: int | None, client_order_id: str) -> bool:
         """Whether an order of the account (of one subaccount, when given) has used a client order id for good."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from soloist_exchange.errors import Refused, StateError
+from soloist_exchange.errors import ConservationError, Refused, StateError
 from soloist_exchange.ledger import Account, Ledger
 from soloist_exchange.matching import Book
 from soloist_exchange.orders import ASK, BID, Amendment, Order, Status, TimeInForce, UpdateReason
@@ -339,6 +339,27 @@ def test_the_log_tells_what_was_accepted_filled_closed_and_rejected(starts, one)
     assert {row["time_ms"] for row in events} == {starts.clock()}
 
 
+def test_the_log_tells_what_became_of_requests_about_orders(starts, one):
+    exchange = starts.start()
+    order = starts.send(exchange, one, BID, 4000, 500)
+    with exchange.asked(one, "key-2", "decrease", order_id=order.order_id):
+        exchange.venue.decrease(order, to=300)
+    with pytest.raises(Refused), exchange.asked(one, "key-2", "amend", order_id=order.order_id, price=5050):
+        exchange.venue.amend(order, Amendment(price=5050))
+    with exchange.asked(one, "key-3", "cancel_all"):
+        exchange.venue.cancel_all(one)
+    exchange.commit()
+    _, decreased, amended, closed, cancelled = starts.start().store.events("one")
+    assert (decreased["kind"], decreased["outcome"], decreased["key_id"]) == ("decrease", "accepted", "key-2")
+    assert (amended["kind"], amended["outcome"], amended["code"]) == ("amend", "rejected", "invalid_price")
+    assert amended["order_id"] == decreased["order_id"] == closed["order_id"] == order.order_id
+    assert (cancelled["kind"], cancelled["outcome"], cancelled["key_id"]) == (
+        "cancel_all",
+        "accepted",
+        "key-3",
+    )
+
+
 # ---------------------------------------------------------------------- the disk
 
 
@@ -380,6 +401,14 @@ def test_a_state_that_became_read_only_ends_the_exchange(starts, one):
         exchange.commit()
     assert exchange.broken is not None
     assert starts.start().venue.resting(one) == []
+
+
+def test_what_is_wrong_with_the_exchange_itself_is_told_as_it_is(starts):
+    exchange = starts.start()
+    error = ConservationError("money is off by 1")
+    assert exchange.fail(error) is error
+    with pytest.raises(ConservationError, match=r"^money is off by 1$"):
+        exchange.commit()
 
 
 def test_a_trade_between_two_users_is_in_both_histories(starts, one, two):
