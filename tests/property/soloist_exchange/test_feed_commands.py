@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from soloist_exchange.orders import BID
 
-from tests.unit.soloist_exchange.feed_sockets import OTHER, Hall
+from tests.unit.soloist_exchange.feed_sockets import OTHER, OWNER, Hall
 
 words = st.sampled_from([
     "subscribe", "unsubscribe", "update_subscription", "list_subscriptions", "add_markets", "delete_markets", "get_snapshot",
@@ -34,7 +34,23 @@ likely = st.fixed_dictionaries(
         "params": params,
     }
 )
+channels = st.lists(st.sampled_from(["orderbook_delta", "ticker", "trade", "fill"]), min_size=1, max_size=2)
+markets = st.fixed_dictionaries(
+    {}, optional={"market_tickers": st.lists(st.sampled_from(["A", "B", "NOWHERE"]), max_size=2)}
+)
+sensible = st.one_of(
+    st.builds(lambda c, m: {"cmd": "subscribe", "params": {"channels": c, **m}}, channels, markets),
+    st.builds(
+        lambda sid, action, m: {"cmd": "update_subscription", "params": {"sid": sid, "action": action, **m}},
+        st.integers(1, 3),
+        st.sampled_from(["add_markets", "delete_markets", "get_snapshot"]),
+        markets,
+    ),
+    st.builds(lambda sid: {"cmd": "unsubscribe", "params": {"sids": [sid]}}, st.integers(1, 3)),
+)
 raws = st.one_of(
+    sensible.map(json.dumps),
+    sensible.map(json.dumps),
     (commands | likely | values).map(json.dumps),
     st.text(max_size=20),
     likely.map(lambda item: json.dumps(item)[:-2]),
@@ -45,6 +61,7 @@ raws = st.one_of(
 @given(st.lists(raws, max_size=12))
 def test_the_feed_survives_whatever_is_said(said):
     hall = Hall("A", "B")
+    sessions = hall.feed.sessions
     client, bystander = hall.client(), hall.client(OTHER)
     bystander.subscribe("orderbook_delta", market_ticker="A")
     for raw in said:
@@ -52,8 +69,13 @@ def test_the_feed_survives_whatever_is_said(said):
     bystander.clear()
     hall.world.order(OTHER, BID, 4_000, 100)
     assert [frame["type"] for frame in bystander.frames] == ["orderbook_delta"]
-    assert client.session.market_count == sum(
-        len(found.tickers or ()) for found in client.session.subscriptions.values()
-    )
-    hall.feed.sessions.remove(client.session)
+    subscriptions = list(client.session.subscriptions.values())
+    assert client.session.market_count == sum(len(found.tickers or ()) for found in subscriptions)
+    for found in subscriptions:
+        name, private = found.channel.name, found.channel.private
+        assert found.tickers is not None or found.channel.markets != "required", "a book of all markets"
+        for ticker in ("A", "B"):
+            heard = sessions.owned(name, OWNER, 0, ticker) if private else sessions.of(name, ticker)
+            assert (found in heard) == found.wants(ticker), (name, ticker)
+    sessions.remove(client.session)
     assert client.session.market_count == 0

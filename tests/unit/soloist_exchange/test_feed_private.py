@@ -167,6 +167,25 @@ def test_reasons_of_orders_that_end():
     assert reasons()[-1] == "CloseCancel"
 
 
+def test_reasons_that_need_a_switch():
+    hall = Hall("M", switches={"post_only_cross": "cancel", "reduce_only": "any"})
+    client = hall.client()
+    client.subscribe("user_orders")
+    hall.world.order(OTHER, ASK, 4_000, 100)
+    crossing = hall.world.order(OWNER, BID, 4_000, 100, post_only=True)
+    hall.world.order(OWNER, BID, 4_000, 100)
+    reducing = hall.world.order(OWNER, ASK, 6_000, 100, reduce_only=True)
+    hall.world.order(OTHER, BID, 3_000, 100)
+    hall.world.order(OWNER, ASK, 3_000, 100)
+    last = {frame["msg"]["order_id"]: frame["msg"] for frame in client.of("user_order")}
+    assert (last[crossing.order_id]["status"], last[crossing.order_id]["last_update_reason"]) == (
+        "canceled", "PostOnlyCrossCancel",
+    )  # fmt: skip
+    assert (last[reducing.order_id]["status"], last[reducing.order_id]["last_update_reason"]) == (
+        "canceled", "ReduceOnlyCancel",
+    )  # fmt: skip
+
+
 def test_private_channels_are_private_and_respect_the_key_s_subaccount_and_the_filter():
     hall = Hall("A", "B")
     hall.venue.transfer(OWNER, 0, 3, 0, 0, 100_000_000)
