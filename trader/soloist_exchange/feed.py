@@ -57,7 +57,7 @@ class Feed(Listener):
         self._later = later if later is not None else _on_the_loop
         self.sessions = Sessions()
         self._desk = Desk(self._venue, self.sessions, monotonic_s=monotonic_s, limits=limits)
-        self._events = set(self._venue.events)
+        self._events = {market.event_ticker for market in self._venue.markets.values()}
         self._fills: list[tuple[Sequence[Subscription], bytes]] = []
         self._venue.listeners.append(self)
 
@@ -102,8 +102,9 @@ class Feed(Listener):
             faulty = self._faults.hits_frames
             for change in changes:
                 self._send_delta(hearers, market, change, moment, faulty=faulty)
-        if any(_touches_top(market.book, change) for change in changes):
-            self._tick(market)
+        watchers = self.sessions.of("ticker", market.ticker)
+        if watchers and any(_touches_top(market.book, change) for change in changes):
+            self._tell(watchers, wire_frames.ticker(market, self._venue.now_ms))
 
     def _send_delta(
         self,
@@ -128,10 +129,6 @@ class Feed(Listener):
                 self._deliver(found, frame)
             else:
                 found.send(frame)
-
-    def _tick(self, market: MarketState) -> None:
-        if hearers := self.sessions.of("ticker", market.ticker):
-            self._tell(hearers, wire_frames.ticker(market, self._venue.now_ms))
 
     def on_fill(self, fill: Fill) -> None:
         """Prepare a fill, and the position after it, for its owner; they leave with their trade."""
@@ -190,8 +187,8 @@ class Feed(Listener):
             event = self._venue.events[market.event_ticker]
             self._tell(hearers, wire_frames.event_lifecycle(event), "event_lifecycle")
         self._tell(hearers, wire_frames.lifecycle(market, event_type))
-        if event_type == "settled":
-            self._tick(market)  # its open interest is gone
+        if event_type == "settled" and (watchers := self.sessions.of("ticker", market.ticker)):
+            self._tell(watchers, wire_frames.ticker(market, self._venue.now_ms))  # its open interest is gone
 
     def event_fee_changed(self, event: EventState, kind: str | None, multiplier: float | None) -> None:
         """Send that an event has fees of its own now, or (None, None) its series' again; the multiplier is 1 for the usual fees."""
