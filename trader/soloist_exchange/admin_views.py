@@ -159,6 +159,7 @@ def metrics_text(exchange: Exchange, server: Wire, reports: list[FaultReport], t
     )  # fmt: skip
     families = [Family.single(_PREFIX + name, "gauge", text, value()) for name, text, value in gauges]
     families += [
+        Family.single(_PREFIX + "steps_total", "counter", "Steps after which money and contracts were checked and right.", venue.steps),
         Family.single(_PREFIX + "orders_total", "counter", "Orders accepted, scenario's included.", exchange.store.last_sequence()),
         Family.single(_PREFIX + "fills_total", "counter", "Fills of accounts.", exchange.store.last_fill()),
         Family(

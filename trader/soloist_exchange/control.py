@@ -31,6 +31,15 @@ class Control:
         self._turn.end()
         return min((item for item in due if item is not None), default=None)
 
+    def wait_s(self, due_ms: int | None, longest_s: float) -> float:
+        """Return how long to wait for what is due at a time; a clock that stands still does not bring it nearer."""
+        if due_ms is None:
+            return longest_s
+        ahead_ms = due_ms - self._clock.now_ms()
+        if ahead_ms <= 0:
+            return 0.0
+        return longest_s if isinstance(self._clock, VirtualClock) else min(longest_s, ahead_ms / 1000)
+
     async def advance(self, by_ms: int) -> int:
         """Move a virtual clock; everything that becomes due happens at its own time, in order. Return the new time.
 

@@ -379,7 +379,11 @@ class Wire:
             self.usage.enter(caller.account, caller.key.key_id, websocket=True)
 
         def hear(text: str) -> None:
-            self._feed.command(self._websockets[id(websocket)].session, text)
+            try:
+                self._feed.command(self._websockets[id(websocket)].session, text)
+            except (ExchangeError, sqlite3.Error) as error:
+                self._exchange.fail(error)
+                websocket.abort()
 
         def end() -> None:
             self._feed.sessions.remove(self._websockets.pop(id(websocket)).session)

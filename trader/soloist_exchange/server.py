@@ -133,13 +133,12 @@ async def _run(control: Control, wire: Wire, console: admin.Admin, stop: asyncio
             wire.connections.sweep(loop.time())
             console.connections.sweep(loop.time())
             sweep_s = started_s + SWEEP_S
-        wait_s = HOUSEKEEPING_S
-        if due_ms is not None:
-            wait_s = min(wait_s, (due_ms - control.exchange.clock_ms()) / 1000)
         # However many markets move, half of the time belongs to the requests.
-        wait_s = max(wait_s, time.monotonic() - started_s)
+        wait_s = max(control.wait_s(due_ms, HOUSEKEEPING_S), time.monotonic() - started_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), wait_s)
+    if control.exchange.broken is not None:
+        raise control.exchange.broken
 
 
 @contextlib.asynccontextmanager

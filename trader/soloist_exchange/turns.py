@@ -48,12 +48,12 @@ class Turn:
         self._due = False
         replies, self._replies = self._replies, []
         frames, self._frames = self._frames, []
-        committed = True
+        committed = False
         try:
             self._commit()
+            committed = True
         except StateError:
-            committed = False  # the exchange keeps the error in `broken`, and the process ends with it
-        for teller in replies:
-            teller.flush(committed=committed)
-        for teller in frames:
-            teller.flush(committed=committed)
+            pass  # the exchange keeps the error in `broken`, and the process ends with it
+        finally:
+            for teller in (*replies, *frames):
+                teller.flush(committed=committed)

@@ -34,6 +34,7 @@ class Desk:
         self.http = http
         url = urlsplit(listening.rest_url)
         self.address = url.hostname, url.port
+        self.tls: ssl.SSLContext | None = None
         self.peers: list[Peer] = []
 
     def user(self, name: str, dollars: int = 10_000) -> User:
@@ -94,12 +95,14 @@ class User:
         return head.encode() + b"\r\n" + body
 
     @asynccontextmanager
-    async def websocket(self, *channels: str, tickers: list[str] | None = None):
+    async def websocket(
+        self, *channels: str, tickers: list[str] | None = None, tls: ssl.SSLContext | None = None
+    ):
         """A connection that is subscribed; yields what aiohttp makes of it."""
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(
-                self.desk.listening.ws_url, headers=self.headers("GET", WEBSOCKET_PATH)
+                self.desk.listening.ws_url, headers=self.headers("GET", WEBSOCKET_PATH), ssl=tls or True
             ) as socket,
         ):
             if channels:
@@ -154,6 +157,7 @@ async def exchange(state_dir, scenario: Scenario | None = None, *, tls: bool = F
     verify = ssl.create_default_context(cafile=str(made.tls.authority)) if tls else False
     async with httpx.AsyncClient(verify=verify, timeout=DEADLINE_S) as http:
         desk = Desk(ready.result(), state_dir, http)
+        desk.tls = verify or None
         try:
             yield desk
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 import zlib
 
@@ -22,6 +21,9 @@ HANDSHAKE = (
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
+MASK = b"\x17\x2a\xf1\x60"
+
+
 def frame(opcode: int, body: bytes, *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
     """A client's frame."""
     first = (0x80 if fin else 0) | rsv | opcode
@@ -34,8 +36,7 @@ def frame(opcode: int, body: bytes, *, fin: bool = True, rsv: int = 0, masked: b
         head = bytes((first, bit | 127)) + struct.pack(">Q", len(body))
     if not masked:
         return head + body
-    mask = os.urandom(4)
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(body))
+    return head + MASK + bytes(byte ^ MASK[i % 4] for i, byte in enumerate(body))
 
 
 async def read(peer: Peer) -> tuple[int, bytes]:
