@@ -38,6 +38,13 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 300
+_UNAUTHORIZED = 401
+# What to do about a refused key, by the details or the code of the refusal (section 2).
+_HINTS = {
+    "NOT_FOUND": "this venue does not know the key id; is it a key of another environment, or deleted?",
+    "INCORRECT_API_KEY_SIGNATURE": "the private key does not belong to this key id, or the base URL has another path",
+    "header_timestamp_expired": "synchronise this machine's clock",
+}
 
 
 class VenueError(Exception):
@@ -82,7 +89,9 @@ class VenueRejected(VenueError):  # noqa: N818 - reads as what happened
 
     def __init__(self, status: int, code: str, message: str, details: str = "") -> None:
         text = f"HTTP {status} {code}: {message}" if message != code else f"HTTP {status} {code}"
-        super().__init__(f"{text} ({details})" if details else text)
+        text = f"{text} ({details})" if details else text
+        hint = _HINTS.get(details) or _HINTS.get(code)
+        super().__init__(f"{text}: {hint}" if hint and status == _UNAUTHORIZED else text)
         self.status = status
         self.code = code
         self.message = message

@@ -5,6 +5,7 @@ neither does this module.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from soloist_kalshi.endpoint import Backoff, Endpoint, current_signer, tls_conte
 from soloist_kalshi.errors import (
     VenueClockSkew,
     VenueError,
+    VenueNotFound,
     VenueProtocolError,
     VenueRateLimited,
     VenueRejected,
@@ -41,6 +43,7 @@ Query = Mapping[str, str | int | bool | None]
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _Result = TypeVar("_Result")
 _Row = TypeVar("_Row")
+_NAMES_NOTHING = re.compile(r"(/[a-z_]+)+\Z")
 _PAGE_LIMIT = 1_000
 _MAX_PAGES = 1_000
 _OK_END = 300
@@ -122,7 +125,7 @@ class RestTransport:
                 )
             status, body = await self._once("GET", path, query=query, signed=signed)
             if not _is_success(status):
-                raise self._refusal(status, body)
+                raise self._refusal(status, body, path)
             return decode(body, kind, self.unknown_fields)
 
         return await self._repeated(once)
@@ -141,7 +144,7 @@ class RestTransport:
         await self._wait_for(self.buckets.write, self.costs.cost(method, template or path), path, deadline_ms)
         status, body = await self._once(method, path, query=query, content=content, signed=True)
         if not _is_success(status):
-            refusal = self._refusal(status, body)
+            refusal = self._refusal(status, body, path)
             if isinstance(refusal, VenueRateLimited):
                 self.buckets.write.drain()  # the caller's next write waits for its tokens
             raise refusal
@@ -215,9 +218,15 @@ class RestTransport:
         self.clock.observe(reply.headers.get("date"), sent_ms)
         return reply.status_code, reply.content
 
-    def _refusal(self, status: int, body: bytes) -> VenueRejected:
+    def _refusal(self, status: int, body: bytes, path: str) -> VenueRejected:
         """Return the error of a refusal; a stale timestamp that our clock explains is a VenueClockSkew, raised."""
         refusal = parse_error_body(status, body)
+        if isinstance(refusal, VenueNotFound) and _NAMES_NOTHING.match(path) is not None:
+            # A path without an id or ticker is always there: the base URL leads elsewhere.
+            message = (
+                f"there is no {path} at {self._endpoint.origin}{self._endpoint.base_path}: check the base URL"
+            )
+            return VenueNotFound(refusal.status, refusal.code, message, refusal.details)
         skew_ms = self.clock.skew_ms
         if (
             isinstance(refusal, VenueUnauthorized)
