@@ -176,6 +176,18 @@ class Desk:
         )
         return number
 
+    def move_to_shard(self, shard: int, dollars: str) -> None:
+        """Move money of the primary subaccount from shard 0 to another one (section 11)."""
+        body = {
+            "source": "event_contract",
+            "destination": "event_contract",
+            "amount": money_from_dollars(dollars) // 100,
+            "source_exchange_shard": 0,
+            "destination_exchange_shard": shard,
+        }
+        reply = self.raw("POST", "/portfolio/intra_exchange_instance_transfer", json=body)
+        assert reply.status_code == 200, reply.text
+
     def raw(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one signed request as bytes on the wire, see `signed`."""
         return signed(self.exchange, self.account.signer, method, path, **options)

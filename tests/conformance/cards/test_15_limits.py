@@ -69,7 +69,9 @@ async def test_the_costs(desk):
     listed = {
         (item.method, item.path.rpartition("/trade-api/v2")[2]): item.cost for item in costs.endpoint_costs
     }
-    cancels = [cost for (method, path), cost in listed.items() if method == "DELETE" and "/events/orders/{" in path]
+    cancels = [
+        cost for (method, path), cost in listed.items() if method == "DELETE" and "/events/orders/{" in path
+    ]
     assert cancels == [2]
 
 

@@ -30,7 +30,7 @@ def transfer(number, cents, **changes):
     return SubaccountTransfer(**(fields | changes))
 
 
-@card("C001", section="11", title="Subaccounts are numbered from 1")
+@card("C188", section="11", title="Subaccounts are numbered from 1")
 async def test_subaccounts_are_numbered(desks):
     desk = await desks(tier="advanced")
     assert [await desk.reads.create_subaccount() for _ in range(3)] == [1, 2, 3]
@@ -38,17 +38,21 @@ async def test_subaccounts_are_numbered(desks):
     assert numbers == {0, 1, 2, 3}
 
 
-@card("C001", section="11", title="A transfer moves money between subaccounts, and is listed")
+@card("C189", section="11", title="A transfer moves money between subaccounts, and is listed")
 async def test_a_transfer(rich):
     desk, number = rich
     assert (await desk.balance(), await desk.balance(number)) == ("9900.000000", "100.000000")
     (row,) = await desk.reads.list_transfers()
     assert (row.from_subaccount, row.to_subaccount, row.amount_cents) == (0, number, 10_000)
-    shown = {item.subaccount_number: float(item.balance) for item in await desk.reads.list_subaccount_balances()}
+    shown = {
+        item.subaccount_number: float(item.balance) for item in await desk.reads.list_subaccount_balances()
+    }
     assert shown == {0: 9900, number: 100}
 
 
-@card("C001", section="11", title="A client transfer id may be used once: the second is 409 and moves nothing")
+@card(
+    "C190", section="11", title="A client transfer id may be used once: the second is 409 and moves nothing"
+)
 async def test_a_transfer_id_is_used_up(rich):
     desk, number = rich
     wanted = transfer(number, 500)
@@ -58,7 +62,11 @@ async def test_a_transfer_id_is_used_up(rich):
     assert await desk.balance(number) == "105.000000"
 
 
-@card("C001", section="11", title="A transfer of more than there is, or to nowhere, is refused and moves nothing")
+@card(
+    "C191",
+    section="11",
+    title="A transfer of more than there is, or to nowhere, is refused and moves nothing",
+)
 async def test_transfers_that_cannot_be(rich):
     desk, number = rich
     for wanted in (transfer(number, 10_000_000), transfer(number + 1, 100), transfer(63, 100)):
@@ -68,7 +76,7 @@ async def test_transfers_that_cannot_be(rich):
     assert await desk.balance(number) == "100.000000"
 
 
-@card("C001", section="11", title="An order is paid by its subaccount, and filled into its position")
+@card("C192", section="11", title="An order is paid by its subaccount, and filled into its position")
 async def test_an_order_of_a_subaccount(rich):
     desk, number = rich
     made = await desk.bid("0.51", "10.00", subaccount=number)
@@ -81,7 +89,7 @@ async def test_an_order_of_a_subaccount(rich):
     assert row.subaccount_number == number
 
 
-@card("C001", section="8.2", title="A cancel that names another subaccount is 404, and the order stays")
+@card("C193", section="8.2", title="A cancel that names another subaccount is 404, and the order stays")
 async def test_a_cancel_with_another_subaccount(rich):
     desk, number = rich
     made = await desk.bid("0.40", subaccount=number)
@@ -89,7 +97,11 @@ async def test_a_cancel_with_another_subaccount(rich):
     assert isinstance(await desk.cancel(made.order_id, subaccount=number), Cancelled)
 
 
-@card("C001", section="7", title="Without a subaccount: orders, fills and settlements of all, positions and balance of 0")
+@card(
+    "C194",
+    section="7",
+    title="Without a subaccount: orders, fills and settlements of all, positions and balance of 0",
+)
 async def test_what_an_omitted_subaccount_means(exchange, rich):
     desk, number = rich
     await desk.bid("0.51", "1.00", subaccount=number)
@@ -107,7 +119,7 @@ async def test_what_an_omitted_subaccount_means(exchange, rich):
     assert len(rows("settlements", "settlements")) == 2
 
 
-@card("C001", section="11", title="Netting is a setting of each subaccount")
+@card("C195", section="11", title="Netting is a setting of each subaccount")
 async def test_netting(rich):
     desk, number = rich
     before = {row.subaccount_number: row.enabled for row in await desk.reads.list_subaccount_netting()}
@@ -117,14 +129,18 @@ async def test_netting(rich):
     assert after == before | {number: not before[number]}
 
 
-@card("C001", section="11", title="Collateral is per shard: an order on a shard without money is refused until money is moved")
+@card(
+    "C196",
+    section="11",
+    title="Collateral is per shard: an order on a shard without money is refused until money is moved",
+)
 async def test_collateral_is_per_shard(desks, new_ticker):
     desk = await desks()
     desk.ticker = new_ticker("shard1")
     assert (await desk.reads.get_market(desk.ticker)).exchange_index == 1
     refused = await desk.bid("0.40", "10.00")
     assert (refused.status, refused.code) == (400, "insufficient_balance")
-    await desk.reads.transfer(transfer(0, 10_000, from_exchange_index=0, to_exchange_index=1))
+    desk.move_to_shard(1, "100.00")
     made = await desk.bid("0.40", "10.00")
     assert isinstance(made, Accepted)
     shown = await desk.reads.get_balance(subaccount=0)
@@ -135,11 +151,15 @@ async def test_collateral_is_per_shard(desks, new_ticker):
     assert (await desk.order(made.order_id)).exchange_index == 1
 
 
-@card("C001", section="8.1", title="exchange_index: left out or -1 routes by ticker, the right shard is taken, a wrong one refused")
+@card(
+    "C197",
+    section="8.1",
+    title="exchange_index: left out or -1 routes by ticker, the right shard is taken, a wrong one refused",
+)
 async def test_routing(desks, new_ticker):
     desk = await desks()
     desk.ticker = new_ticker("shard1")
-    await desk.reads.transfer(transfer(0, 10_000, from_exchange_index=0, to_exchange_index=1))
+    desk.move_to_shard(1, "100.00")
     for index in (None, -1, 1):
         reply = desk.raw("POST", ORDERS, json=raw_order(desk.ticker, exchange_index=index))
         assert reply.status_code == 201, index
@@ -149,7 +169,7 @@ async def test_routing(desks, new_ticker):
 
 
 @card(
-    "C001",
+    "C198",
     section="8.2",
     title="A cancel that names neither market nor shard looks on shard 0: 404, or by switch it is routed",
     switches=("wrong_shard_cancel",),
@@ -157,7 +177,7 @@ async def test_routing(desks, new_ticker):
 async def test_a_cancel_on_the_wrong_shard(exchange, desks, new_ticker):
     desk = await desks()
     desk.ticker = new_ticker("shard2")
-    await desk.reads.transfer(transfer(0, 10_000, from_exchange_index=0, to_exchange_index=2))
+    desk.move_to_shard(2, "100.00")
     first, second = await desk.bid("0.40"), await desk.bid("0.40")
     assert desk.raw("DELETE", f"{ORDERS}/{first.order_id}").status_code == 404
     assert isinstance(await desk.cancel(first.order_id), Cancelled)
@@ -165,18 +185,18 @@ async def test_a_cancel_on_the_wrong_shard(exchange, desks, new_ticker):
     assert desk.raw("DELETE", f"{ORDERS}/{second.order_id}").status_code == 200
 
 
-@card("C001", section="9", title="A group is bound to its shard: an order on another shard cannot be in it")
+@card("C199", section="9", title="A group is bound to its shard: an order on another shard cannot be in it")
 async def test_a_group_of_another_shard(desks, new_ticker):
     desk = await desks()
     group = (await desk.orders.create_group(1000, subaccount=0, deadline_ms=DEADLINE_MS)).order_group_id
     desk.ticker = new_ticker("shard1")
-    await desk.reads.transfer(transfer(0, 10_000, from_exchange_index=0, to_exchange_index=1))
+    desk.move_to_shard(1, "100.00")
     refused = await desk.bid("0.40", order_group_id=group)
     assert 400 <= refused.status < 500
 
 
 @card(
-    "C001",
+    "C200",
     section="4",
     title="A write to a shard above 0 draws from that shard's bucket; an auto-routed one by switch from all",
     clock="virtual",
@@ -185,7 +205,7 @@ async def test_a_group_of_another_shard(desks, new_ticker):
 async def test_the_buckets_of_shards(exchange, desks, new_ticker):
     desk = await desks()
     shard_ticker = new_ticker("shard1")
-    await desk.reads.transfer(transfer(0, 10_000, from_exchange_index=0, to_exchange_index=1))
+    desk.move_to_shard(1, "100.00")
     exchange.advance(5_000)
 
     def statuses(how_many, **changes):

@@ -17,7 +17,11 @@ def key_of(made) -> Signer:
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "rsa"])
-@card("C001", section="10", title="A rotation: make a key, prove it by a read and a WebSocket, delete it, see its 401")
+@card(
+    "C201",
+    section="10",
+    title="A rotation: make a key, prove it by a read and a WebSocket, delete it, see its 401",
+)
 async def test_a_rotation(exchange, desk, key_type):
     made = await desk.reads.generate_api_key("second", key_type=key_type, scopes=["read", "write::trade"])
     listed = {key.api_key_id: key for key in await desk.reads.list_api_keys()}
@@ -35,7 +39,7 @@ async def test_a_rotation(exchange, desk, key_type):
     assert made.api_key_id not in {key.api_key_id for key in await desk.reads.list_api_keys()}
 
 
-@card("C001", section="10", title="The private key is shown once: no list has it")
+@card("C202", section="10", title="The private key is shown once: no list has it")
 async def test_the_private_key_is_shown_once(desk):
     reply = desk.raw("POST", "/api_keys/generate", json={"name": "once"})
     assert reply.status_code == 201
@@ -48,7 +52,7 @@ async def test_the_private_key_is_shown_once(desk):
 
 
 @card(
-    "C001",
+    "C203",
     section="16",
     title="Deleting a key ends its open WebSockets, or by switch leaves them",
     switches=("deleted_key_ends_websocket",),
@@ -66,7 +70,7 @@ async def test_the_websocket_of_a_deleted_key(exchange, desk):
 
 
 @card(
-    "C001",
+    "C204",
     section="10",
     title="A deletion takes effect at once, or by switch after D_rev",
     clock="virtual",
@@ -85,7 +89,7 @@ async def test_a_delayed_revocation(exchange, desk):
 
 
 @card(
-    "C001",
+    "C205",
     section="10",
     title="The list of keys is current, or by switch behind",
     clock="virtual",
@@ -108,7 +112,7 @@ async def test_a_stale_list_of_keys(exchange, desk):
     assert "hidden" not in await names()
 
 
-@card("C001", section="10", title="Scopes: a reader places nothing, a trader manages no keys")
+@card("C206", section="10", title="Scopes: a reader places nothing, a trader manages no keys")
 async def test_scopes(exchange, desk):
     reader = key_of(await desk.reads.generate_api_key("reader", scopes=["read"]))
     trader = key_of(await desk.reads.generate_api_key("trader", scopes=["read", "write::trade"]))
@@ -125,14 +129,18 @@ async def test_scopes(exchange, desk):
                 await call
 
 
-@card("C001", section="10", title="A key without scopes has read and write")
+@card("C207", section="10", title="A key without scopes has read and write")
 async def test_default_scopes(desk):
     made = await desk.reads.generate_api_key("default")
     (shown,) = [key for key in await desk.reads.list_api_keys() if key.api_key_id == made.api_key_id]
     assert set(shown.scopes) == {"read", "write"}
 
 
-@card("C001", section="2", title="A key restricted to a subaccount: 403 with the documented text outside of its set")
+@card(
+    "C208",
+    section="2",
+    title="A key restricted to a subaccount: 403 with the documented text outside of its set",
+)
 async def test_a_restricted_key(exchange, desk):
     made = await desk.reads.generate_api_key("zero", scopes=["read", "write::trade"], subaccount=0)
     placed = await desk.bid("0.40")
@@ -162,14 +170,18 @@ async def test_a_restricted_key(exchange, desk):
         {"scopes": ["read"]},
     ],
 )
-@card("C001", section="10", title="Keys that cannot be made: write without read, unknown scope or type, no name")
+@card(
+    "C209", section="10", title="Keys that cannot be made: write without read, unknown scope or type, no name"
+)
 async def test_keys_that_cannot_be_made(desk, body):
     assert desk.raw("POST", "/api_keys/generate", json=body).status_code == 400
     assert len(await desk.reads.list_api_keys()) == 1
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "rsa"])
-@card("C001", section="10", title="An own public key is taken from tier premier on, and refused with 403 below")
+@card(
+    "C210", section="10", title="An own public key is taken from tier premier on, and refused with 403 below"
+)
 async def test_an_own_public_key(exchange, desks, key_type):
     pair = generate_private_key(key_type)
     low, high = await desks(), await desks(tier="premier")
@@ -181,7 +193,7 @@ async def test_an_own_public_key(exchange, desks, key_type):
         await client.get_balance(subaccount=0)
 
 
-@card("C001", section="10", title="Keys of another account cannot be seen or deleted")
+@card("C211", section="10", title="Keys of another account cannot be seen or deleted")
 async def test_keys_of_another_account(desks):
     one, two = await desks(), await desks()
     assert {key.api_key_id for key in await two.reads.list_api_keys()} == {two.account.key_id}
@@ -190,7 +202,12 @@ async def test_keys_of_another_account(desks):
     await one.reads.get_balance(subaccount=0)
 
 
-@card("C001", section="10", title="The keys of the account are listed with scopes, never with a secret", demo=True)
+@card(
+    "C212",
+    section="10",
+    title="The keys of the account are listed with scopes, never with a secret",
+    demo=True,
+)
 async def test_the_list_of_keys(desk):
     keys = await desk.reads.list_api_keys()
     assert desk.account.key_id in {key.api_key_id for key in keys}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
 from soloist_kalshi import frames
@@ -22,7 +22,7 @@ async def lagging(exchange, desk):
 
 
 @card(
-    "C001",
+    "C213",
     section="3.5",
     title="By switch, a fresh order is not found at first: a 404 does not mean unknown",
     clock="virtual",
@@ -38,7 +38,7 @@ async def test_a_fresh_order_is_not_found(exchange, lagging):
 
 
 @card(
-    "C001",
+    "C214",
     section="3.5",
     title="By switch, a canceled order reads `resting` for a while, and a second cancel is 404 all the same",
     clock="virtual",
@@ -55,7 +55,7 @@ async def test_a_cancelled_order_still_rests(exchange, lagging):
 
 
 @card(
-    "C001",
+    "C215",
     section="3.5",
     title="By switch, balance, positions and fills lag together",
     clock="virtual",
@@ -73,7 +73,7 @@ async def test_money_and_fills_lag(exchange, lagging):
 
 
 @card(
-    "C001",
+    "C216",
     section="3.5",
     title="as_of_time tells how fresh the portfolio reads are",
     clock="virtual",
@@ -82,7 +82,7 @@ async def test_money_and_fills_lag(exchange, lagging):
 async def test_as_of_time(exchange, lagging):
     async def behind_ms():
         shown = await lagging.reads.get_user_data_timestamp()
-        moment = datetime.datetime.fromisoformat(shown.as_of_time)
+        moment = dt.datetime.fromisoformat(shown.as_of_time)
         return exchange.now_ms() - round(moment.timestamp() * 1000)
 
     assert LAG_MS <= await behind_ms() < LAG_MS + 1_000
@@ -91,7 +91,7 @@ async def test_as_of_time(exchange, lagging):
 
 
 @card(
-    "C001",
+    "C217",
     section="3.5",
     title="The order stream does not lag: it is how a client knows before the reads do",
     clock="virtual",
