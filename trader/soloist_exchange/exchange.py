@@ -50,7 +50,8 @@ class Exchange(Accounts):
         venue.listeners.insert(0, self._writer)
         restore_orders(store, venue)
         for market in venue.markets.values():
-            self._writer.on_market_state(market)
+            if market.ticker not in held:
+                self._writer.on_market_state(market)
         venue.ledger.recount()
         self.flow.begin()
         self.commit()

@@ -6,6 +6,7 @@ new `store_file.VERSION`; a test holds the fields of this version.
 
 from dataclasses import fields
 from enum import Enum
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -111,7 +112,13 @@ def decode_market(encoded: bytes, statistics: bytes | None) -> MarketState:
     values["fee"] = FeeTerms(**values["fee"])
     if statistics is not None:
         values |= zip(STATISTICS_FIELDS, decode_statistics(statistics)[0], strict=True)
-    return MarketState(grid=PriceGrid.from_ranges(values["ranges"]), **values)
+    return MarketState(grid=_grid(encode(values["ranges"])), **values)
+
+
+@cache
+def _grid(encoded_ranges: bytes) -> PriceGrid:
+    """Return a price grid; markets have few different ones, and share them."""
+    return PriceGrid.from_ranges(decode(encoded_ranges))
 
 
 def encode_statistics(market: MarketState, held: list[tuple[int, int]]) -> bytes:

@@ -32,6 +32,7 @@ from soloist_exchange.venue import Venue
 
 __all__ = ["PAUSES", "Writer"]
 
+DAY_MS = 24 * 3600 * 1000
 PAUSES = "pauses"  # the note that says what is paused
 
 
@@ -62,6 +63,7 @@ class Writer(Listener):
         self._markets: dict[str, MarketState] = {}
         self._traded: dict[str, MarketState] = {}
         self._pauses = False
+        self._day = clock_ms() // DAY_MS
 
     # ------------------------------------------------------------------ steps
 
@@ -251,6 +253,10 @@ class Writer(Listener):
         if not self._dirty and not self._history.has_news:
             return
         self._store.begin()
+        if (day := self._clock_ms() // DAY_MS) != self._day:
+            # With the day every market's previous prices have changed.
+            self._day = day
+            self._traded.update(self._venue.markets)
         if lag_ms := self._venue.switches.read_model_lag_ms:
             self._remember(lag_ms)
         elif self.past:

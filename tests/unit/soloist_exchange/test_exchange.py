@@ -224,6 +224,22 @@ def test_markets_come_back_as_they_were(starts, one):
     assert venue.markets["M"].status == "closed"
 
 
+def test_the_prices_of_the_day_before_come_back(starts, one):
+    exchange = starts.start()
+    starts.send(exchange, one, BID, 5300, 100, time_in_force=IOC)
+    exchange.commit()
+    last = exchange.venue.markets["M"].last_price
+    assert last > 0
+    starts.clock.now_ms += 24 * 3600 * 1000
+    exchange.venue.tick()
+    assert exchange.venue.markets["M"].previous_price == last
+    starts.send(exchange, one, BID, 1000, ticker="N")
+    exchange.commit()
+    market = starts.start().venue.markets["M"]
+    assert (market.previous_price, market.last_price) == (last, last)
+    assert market.previous_bid > 0
+
+
 def test_the_end_of_a_market_is_remembered_with_what_it_paid(starts, one, two):
     exchange = starts.start()
     venue = exchange.venue
