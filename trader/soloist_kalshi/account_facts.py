@@ -6,6 +6,7 @@ Everything here is pure and synchronous; `account_view` does the reading. The ru
 * what else an order is (price, remaining) comes from the newest `last_update` that was seen, never from an older one;
 * a fill is known by trade and order, and counts once whoever tells of it;
 * positions and balance come from a REST read between two reads of the fills that agree; later fills move the position from there;
+* a read answers only the questions that were raised before it was sent;
 * an intent (a client order id that may have reached the venue) stays open until the order list shows the order, or provably does not.
 
 Prices in 1/10 000 dollar, counts in 1/100 contract, money in 1/1 000 000 dollar, times in Unix ms.
@@ -84,7 +85,8 @@ class AccountFacts:
     positions: dict[str, int] = field(default_factory=dict)
     balance: int | None = None
     intents: dict[str, Intent] = field(default_factory=dict)
-    suspects: set[str] = field(default_factory=set)
+    suspects: dict[str, int] = field(default_factory=dict)
+    questions: int = 0
     changes: int = 0
     late_orders: int = 0
     repeated_fills: int = 0
@@ -144,7 +146,7 @@ class AccountFacts:
             if known.initial - outcome.reduced_by == known.filled:
                 return  # nothing filled or changed that we did not see
         # 404 does not say why (section 3.5), an unknown outcome says nothing, and an amend may have filled.
-        self.suspects.add(order_id)
+        self._ask(order_id)
 
     # Frames
 
@@ -153,7 +155,7 @@ class AccountFacts:
         if message.subaccount_number not in {None, self.subaccount}:
             return
         if message.status == "unknown":
-            self.suspects.add(message.order_id)
+            self._ask(message.order_id)
             return
         self._merge(
             OrderFacts(
@@ -200,8 +202,13 @@ class AccountFacts:
 
     # REST reads
 
-    def orders_read(self, rows: Iterable[Order]) -> None:
-        """Take rows of an order list, or single orders."""
+    def orders_read(self, rows: Iterable[Order], asked: int | None = None) -> None:
+        """Take rows of an order list, or single orders.
+
+        `asked` is `questions` as it was when the read was sent (None: now): a row answers no question that was raised after that.
+        """
+        if asked is None:
+            asked = self.questions
         for row in rows:
             self._merge(
                 OrderFacts(
@@ -218,6 +225,8 @@ class AccountFacts:
                 ),
                 is_read=True,
             )
+            if self.suspects.get(row.order_id, asked) <= asked:
+                self.suspects.pop(row.order_id, None)
 
     def fills_read(self, rows: Iterable[Fill]) -> None:
         """Take rows of a fill list."""
@@ -281,7 +290,6 @@ class AccountFacts:
         known = self.orders.get(news.order_id)
         if known is None:
             self.orders[news.order_id] = news
-            self.suspects -= {news.order_id} if is_read else set()
             self._doubt()
             return
         is_newer = news.updated_ms > known.updated_ms or (is_read and news.updated_ms == known.updated_ms)
@@ -298,8 +306,6 @@ class AccountFacts:
         if is_newer and over is not None and news.status != "resting":
             # Two reports of the end: the newer one knows better how it ended.
             merged = replace(merged, status=news.status)
-        if is_read:
-            self.suspects.discard(news.order_id)
         if merged != known:
             self.orders[news.order_id] = merged
             self._doubt()
@@ -316,6 +322,11 @@ class AccountFacts:
         if not self.positions[fill.ticker]:
             del self.positions[fill.ticker]
         self._doubt()
+
+    def _ask(self, order_id: str) -> None:
+        """Raise a question about an order, which a read sent from now on answers."""
+        self.questions += 1
+        self.suspects[order_id] = self.questions
 
     def _doubt(self) -> None:
         """Something moved, or may have: what it did to positions, collateral and money is the venue's to say."""

@@ -171,12 +171,13 @@ class AccountView:
     async def _read_orders(self) -> None:
         """Read what rests, and ask for every order by name that should rest and does not, or that is suspect."""
         facts = self.facts
-        believed = {order.order_id for order in facts.resting} | facts.suspects
+        believed, asked = {order.order_id for order in facts.resting} | set(facts.suspects), facts.questions
         rows = await self._rest.list_orders(subaccount=facts.subaccount, status="resting")
-        facts.orders_read(rows)
+        facts.orders_read(rows, asked)
         for order_id in believed - {row.order_id for row in rows}:
+            asked = facts.questions
             try:
-                facts.orders_read([await self._rest.get_order(order_id)])
+                facts.orders_read([await self._rest.get_order(order_id)], asked)
             except VenueNotFound:
                 # Not in the read model yet (section 3.5), or in history by now: the next read asks again.
                 continue
@@ -223,10 +224,11 @@ class AccountView:
             first_ms[ticker] = min(first_ms.get(ticker, intent.sent_ms), intent.sent_ms)
         open_before = dict(facts.intents)
         for ticker, from_ms in first_ms.items():
+            asked = facts.questions
             rows = await self._rest.list_orders(
                 subaccount=facts.subaccount, ticker=ticker, min_ts=(from_ms - self.policy.overlap_ms) // 1_000
             )
-            facts.orders_read(row for row in rows if row.client_order_id in facts.intents)
+            facts.orders_read((row for row in rows if row.client_order_id in facts.intents), asked)
         for client_order_id, intent in open_before.items():
             is_same = facts.intents.get(client_order_id) is intent  # not sent or answered meanwhile
             if is_same and as_of_ms >= intent.sent_ms + self.policy.absent_after_ms:

@@ -46,7 +46,7 @@ SETTLE_S = 90
 READS = ReadPolicy(attempts=8, request_ms=3_000, deadline_ms=30_000, base_wait_ms=5, cap_wait_ms=200)
 SOCKET = WebSocketPolicy(connect_ms=10_000, idle_ms=20_000, pong_ms=20_000, base_wait_ms=5, cap_wait_ms=100)
 VIEW = AccountViewPolicy(
-    period_ms=20_000, retry_ms=100, spacing_ms=50, answer_ms=2_000, overlap_ms=120_000, absent_after_ms=1_500
+    period_ms=20_000, retry_ms=500, spacing_ms=250, answer_ms=2_000, overlap_ms=120_000, absent_after_ms=1_500
 )
 
 # What may happen to a request. Whatever an answer is, the request was carried out when it arrived, or never will be.
@@ -176,7 +176,7 @@ class Trader:
                         return
                 except VenueError as error:
                     self.outcomes[f"settling: {type(error).__name__}"] += 1
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
 
     def _order(self) -> CreateOrder:
         name = f"{self.name}-{len(self.intents)}"

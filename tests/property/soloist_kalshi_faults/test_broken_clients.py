@@ -40,7 +40,7 @@ class ReopeningFacts(AccountFacts):
 
     def _merge(self, news, *, is_read):
         self.intents.pop(news.client_order_id, None)
-        self.suspects.discard(news.order_id)
+        self.suspects.pop(news.order_id, None)
         if not is_read or news.order_id not in self.orders:
             self.orders[news.order_id] = OrderFacts(**{name: getattr(news, name) for name in news.__slots__})
             self._doubt()
