@@ -81,6 +81,43 @@ def ranges(draw):
     return result
 
 
+STRUCTURES = {
+    "linear_cent": [(0, 10_000, 100)],
+    "deci_cent": [(0, 10_000, 10)],
+    "tapered_deci_cent": [(0, 1_000, 10), (1_000, 9_000, 100), (9_000, 10_000, 10)],
+    "center_deci_edge_centi_cent": [(0, 100, 1), (100, 9_900, 10), (9_900, 10_000, 1)],
+    "center_half_edge_deci_cent": [(0, 1_000, 10), (1_000, 9_000, 50), (9_000, 10_000, 10)],
+    "center_quint_edge_centi_cent": [(0, 500, 1), (500, 9_500, 20), (9_500, 10_000, 1)],
+}
+
+
+def grid_of(pieces):
+    return PriceGrid.from_ranges(
+        dict(zip(("start", "end", "step"), map(numbers.price_to_dollars, piece), strict=True))
+        for piece in pieces
+    )
+
+
+@given(st.sampled_from(sorted(STRUCTURES)), st.integers(-10, 10_010))
+def test_every_structure_of_the_venue_below_a_cent_and_tapered(label, price):
+    """Inside each stretch exactly the multiples of its step are prices; 0 and 1 dollar never are."""
+    pieces = STRUCTURES[label]
+    grid = grid_of(pieces)
+    steps = [step for start, end, step in pieces if start <= price <= end]
+    assert grid.contains(price) == (0 < price < 10_000 and any(price % step == 0 for step in steps))
+    below, above = grid.round_down(price), grid.round_up(price)
+    assert below is None or (grid.contains(below) and below <= price)
+    assert above is None or (grid.contains(above) and above >= price)
+    assert (below == above) == grid.contains(price) or below is None or above is None
+
+
+@given(st.sampled_from(sorted(STRUCTURES)), st.data())
+def test_a_grid_price_survives_the_wire(label, data):
+    grid = grid_of(STRUCTURES[label])
+    price = data.draw(st.sampled_from(grid.ticks))
+    assert grid.contains(numbers.price_from_dollars(numbers.price_to_dollars(price)))
+
+
 @given(ranges(), st.integers(-10, 10_010))
 def test_rounding_finds_the_nearest_grid_price_on_its_side(pieces, price):
     texts = [

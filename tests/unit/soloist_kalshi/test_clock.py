@@ -71,3 +71,26 @@ def test_a_header_that_is_no_date_is_ignored(header):
     world = World()
     world.clock.observe(header, 0)
     assert world.clock.samples == 0
+
+
+def test_the_reading_is_one_snapshot_for_metrics():
+    world = World(6_000)
+    before = world.clock.reading()
+    assert (before.skew_ms, before.uncertainty_ms, before.samples, before.refuses) == (None, None, 0, False)
+    for _ in range(20):
+        world.now_ms += 137
+        world.exchange()
+    reading = world.clock.reading()
+    assert reading.refuses
+    assert (reading.samples, reading.limit_ms) == (20, 5_000)
+    assert abs(reading.skew_ms - 6_000) <= reading.uncertainty_ms + 1
+
+
+def test_the_venues_time_is_known_and_the_timestamp_is_still_our_own():
+    world = World(2_000)
+    assert world.clock.venue_ms() == START_MS + 2_000  # nothing measured: the local clock
+    for _ in range(20):
+        world.now_ms += 137
+        world.exchange()
+    assert abs(world.clock.venue_ms() - (START_MS + world.now_ms)) <= world.clock.uncertainty_ms + 1
+    assert world.clock.timestamp_ms() == START_MS + world.now_ms + 2_000
