@@ -148,11 +148,11 @@ class Floor:
             maker.reason = UpdateReason.TRADE
             self._changed(maker)
         taker.reason = UpdateReason.TRADE
-        for order, owner in ((taker, account), (maker, maker_account)):
-            if self._reduce_only:
+        if self._reduce_only or taker.group_id or maker.group_id:
+            for order, owner in ((taker, account), (maker, maker_account)):
                 self._cap_reduce_only(market, owner, order)
-            if order.group_id:
-                self.groups.matched(order, count, self.now_ms)
+                if order.group_id:
+                    self.groups.matched(order, count, self.now_ms)
 
     def _book_fill(
         self,
