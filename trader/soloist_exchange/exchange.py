@@ -48,7 +48,7 @@ class Exchange(Accounts):
             self._writer.opened(account)
         # From here on what happens is news.
         venue.listeners.insert(0, self._writer)
-        restore_orders(store, venue)
+        restore_orders(store, venue, self._writer)
         for market in venue.markets.values():
             if market.ticker not in held:
                 self._writer.on_market_state(market)

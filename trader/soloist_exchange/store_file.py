@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS positions (
   PRIMARY KEY (account_id, subaccount, ticker)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS orders (
   sequence INTEGER PRIMARY KEY, order_id TEXT NOT NULL, account_id INTEGER NOT NULL, subaccount INTEGER NOT NULL,
-  exchange_index INTEGER NOT NULL, ticker TEXT NOT NULL, created_ms INTEGER NOT NULL, status TEXT NOT NULL, fields BLOB NOT NULL);
+  exchange_index INTEGER NOT NULL, ticker TEXT NOT NULL, created_ms INTEGER NOT NULL, status TEXT NOT NULL,
+  place INTEGER NOT NULL, fields BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS orders_by_id ON orders (order_id);
 CREATE INDEX IF NOT EXISTS orders_by_account
   ON orders (account_id, sequence, created_ms, subaccount, exchange_index, ticker, status);

@@ -35,11 +35,11 @@ class PortfolioStore(StateFile):
 
     # ---------------------------------------------------------------- orders
 
-    def save_orders(self, orders: Iterable[Order]) -> None:
-        """Write the state of orders."""
+    def save_orders(self, orders: Iterable[tuple[Order, int]]) -> None:
+        """Write the state of orders, and their places: of two that rest, the one with the lower place came to its price first."""
         self.database.executemany(
-            "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (sequence) DO UPDATE SET status = excluded.status, fields = excluded.fields",
+            "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sequence) "
+            "DO UPDATE SET status = excluded.status, place = excluded.place, fields = excluded.fields",
             [
                 (
                     order.sequence,
@@ -50,9 +50,10 @@ class PortfolioStore(StateFile):
                     order.ticker,
                     order.created_ms,
                     order.status.value,
+                    place,
                     encode_order(order),
                 )
-                for order in orders
+                for order, place in orders
             ],
         )
 
@@ -72,13 +73,13 @@ class PortfolioStore(StateFile):
         row = self.database.execute("SELECT fields FROM orders WHERE order_id = ?", (order_id,)).fetchone()
         return decode_order(row[0]) if row else None
 
-    def resting_orders(self) -> list[Order]:
-        """Return what rested when the last step was committed, oldest first."""
+    def resting_orders(self) -> list[tuple[Order, int]]:
+        """Return what rested when the last step was committed, with its places, in their order."""
         rows = self.database.execute(
-            "SELECT fields FROM orders WHERE sequence IN "
-            "(SELECT sequence FROM orders INDEXED BY orders_by_account WHERE status = 'resting') ORDER BY sequence"
+            "SELECT fields, place FROM orders WHERE sequence IN "
+            "(SELECT sequence FROM orders INDEXED BY orders_by_account WHERE status = 'resting') ORDER BY place"
         )
-        return [decode_order(row[0]) for row in rows]
+        return [(decode_order(row[0]), row[1]) for row in rows]
 
     def last_sequence(self) -> int:
         """Return the sequence number of the newest order, 0 without one."""

@@ -11,7 +11,7 @@ from soloist_exchange.ledger import DOLLAR, Account, Ledger, Position
 from soloist_exchange.orders import ASK, BID
 from soloist_exchange.store import Store
 from soloist_exchange.store_codec import POSITION_FIELDS, decode, decode_market, decode_statistics
-from soloist_exchange.store_writer import PAUSES
+from soloist_exchange.store_writer import PAUSES, Writer
 from soloist_exchange.venue import Venue
 
 __all__ = ["Held", "restore_holdings", "restore_markets", "restore_orders"]
@@ -80,7 +80,7 @@ def _set_cash(ledger: Ledger, account: Account, maker: Account, purse: tuple[int
     maker.deposited += difference
 
 
-def restore_orders(store: Store, venue: Venue) -> None:
+def restore_orders(store: Store, venue: Venue, writer: Writer) -> None:
     """Put back order groups, resting orders (behind each other as they were) and what is paused."""
     for encoded in store.groups():
         group_id, account_id, subaccount, exchange_index, limit, triggered, window = decode(encoded)
@@ -88,7 +88,8 @@ def restore_orders(store: Store, venue: Venue) -> None:
             group_id, account_id, subaccount, exchange_index, limit, triggered=triggered, window=window
         )
     venue.last_sequence = store.last_sequence()
-    for order in store.resting_orders():
+    for order, place in store.resting_orders():
+        writer.rests_again(order, place)
         venue.restore(order)
     trading_active, exchange_active = store.note(PAUSES) or (True, True)
     venue.trading_active, venue.exchange_active = trading_active, exchange_active

@@ -53,6 +53,9 @@ class Writer(Listener):
         self._events: list[EventRow] = []
         self._orders: dict[int, Order] = {}
         self._ids: dict[tuple[int, str], list[int]] = {}
+        # Of every resting order the price and the count with which it keeps its place in the queue, and the place.
+        self._places: dict[int, tuple[int, int, int]] = {}
+        self._last_place = 0
         self._fills: list[FillRow] = []
         self._positions: set[PositionPlace] = set()
         self._purses: set[PursePlace] = set()
@@ -122,6 +125,11 @@ class Writer(Listener):
             place = (account.account_id, subaccount, exchange_index)
             self._cash[place] = (money, account.available(subaccount, exchange_index))
 
+    def rests_again(self, order: Order, place: int) -> None:
+        """Note the place of an order that was put back."""
+        self._places[order.sequence] = (order.price, order.remaining, place)
+        self._last_place = max(self._last_place, place)
+
     # ------------------------------------------------------------------ what the venue tells
 
     def on_accepted(self, order: Order) -> None:
@@ -177,7 +185,9 @@ class Writer(Listener):
         self._orders[order.sequence] = order
         self._purses.add((order.account_id, order.subaccount, order.exchange_index))
         if order.status is Status.RESTING:
+            self._keep_place(order)
             return
+        self._places.pop(order.sequence, None)
         if order.releases_id:
             self._release(order)
         self.log(
@@ -239,6 +249,13 @@ class Writer(Listener):
         self._dirty = True
         self._pauses = True
 
+    def _keep_place(self, order: Order) -> None:
+        """Follow the queue: another price or a greater count puts an order behind all others (section 8.3)."""
+        price, remaining, place = self._places.get(order.sequence, (0, 0, 0))
+        if order.price != price or order.remaining > remaining:
+            self._last_place = place = self._last_place + 1
+        self._places[order.sequence] = (order.price, order.remaining, place)
+
     def _release(self, order: Order) -> None:
         """Give back the client order id of an order that, by the switch, did not use it up: it was never written."""
         used = self._ids.get((order.account_id, order.client_order_id))
@@ -282,7 +299,11 @@ class Writer(Listener):
             store.save_events(self._events)
             self._events = []
         if self._orders:
-            store.save_orders(self._orders.values())
+            places = self._places
+            store.save_orders(
+                (order, places[sequence][2] if sequence in places else 0)
+                for sequence, order in self._orders.items()
+            )
             self._orders = {}
         if self._ids:
             store.use_client_ids(

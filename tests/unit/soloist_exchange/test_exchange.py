@@ -160,14 +160,27 @@ def test_by_switch_an_id_is_taken_per_subaccount_and_an_unfilled_ioc_gives_it_ba
         starts.send(exchange, one, BID, 4000, client_order_id="x", subaccount=1)
 
 
-def test_orders_queue_in_the_same_order(starts, one, two):
+def test_orders_queue_in_the_same_order_also_those_that_an_amend_sent_to_the_end(starts, one, two):
     exchange = starts.start()
-    orders = [starts.send(exchange, owner, BID, 4000) for owner in (two, one, two, one)]
+    orders = [starts.send(exchange, owner, BID, 4000) for owner in (two, one, two, one, two, one)]
+    moved, raised, lowered, away = orders[:4]
+    amend = exchange.venue.amend
+    amend(raised, Amendment(count=300))
+    amend(moved, Amendment(price=4100))
     exchange.commit()
-    exchange = starts.start()
-    book: Book = exchange.venue.markets["M"].book
-    queued = [order.order_id for order in book.orders(BID) if order.price == 4000]
-    assert queued == [order.order_id for order in orders]
+    amend(moved, Amendment(price=4000))
+    amend(lowered, Amendment(count=50))
+    amend(away, Amendment(price=3900))
+    amend(raised, Amendment(count=200))
+    exchange.commit()
+    wanted = [lowered, *orders[4:], raised, moved]
+    for _ in range(2):
+        exchange = starts.start()
+        book: Book = exchange.venue.markets["M"].book
+        queued = [order.order_id for order in book.orders(BID) if order.price == 4000]
+        assert queued == [order.order_id for order in wanted]
+        wanted.append(starts.send(exchange, one, BID, 4000))
+        exchange.commit()
 
 
 def test_groups_come_back_with_limit_window_trigger_and_members(starts, one, two):

@@ -144,10 +144,10 @@ def test_one_process_serves_a_directory(tmp_path):
 
 def test_an_order_comes_back_as_it_was(store):
     saved = order(1)
-    store.save_orders([saved])
+    store.save_orders([(saved, 1)])
     assert values(store.order("o1")) == values(saved)
     saved.status, saved.remaining, saved.client_order_id = Status.CANCELED, 0, "renamed"
-    store.save_orders([saved])
+    store.save_orders([(saved, 1)])
     assert values(store.order("o1")) == values(saved)
     assert store.resting_orders() == []
     assert store.order("o2") is None
@@ -168,12 +168,12 @@ def test_ranges(store):
     for number in range(1, 6):
         status = Status.RESTING if number % 2 else Status.CANCELED
         store.save_orders([
-            order(number, subaccount=number % 2, ticker="AB"[number % 2], status=status, exchange_index=number % 3)
+            (order(number, subaccount=number % 2, ticker="AB"[number % 2], status=status, exchange_index=number % 3), -number)
         ])  # fmt: skip
         store.save_fills([
             (f"t{number}", f"o{number % 2}", 100, number % 2, "AB"[number % 2], 1, 1, 1, 1, False, number * 1000, number % 3)
         ])  # fmt: skip
-    store.save_orders([order(6, account_id=101)])
+    store.save_orders([(order(6, account_id=101), -6)])
 
     def sequences(**wanted):
         return [item.sequence for item in store.orders(100, Range(**{"limit": 100} | wanted))]
@@ -193,7 +193,12 @@ def test_ranges(store):
         assert found(tickers=frozenset()) == []
     assert sequences(ticker="B", status="resting") == [5, 3, 1]
     assert numbers(order_id="o0") == [4, 2]
-    assert [item.sequence for item in store.resting_orders()] == [1, 3, 5, 6]
+    assert [(item.sequence, place) for item, place in store.resting_orders()] == [
+        (6, -6),
+        (5, -5),
+        (3, -3),
+        (1, -1),
+    ]
     assert store.last_sequence() == 6
 
 
