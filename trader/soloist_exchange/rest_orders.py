@@ -1,5 +1,6 @@
 """Order entry V2: create, cancel, amend, decrease and cancel-all, and the answer to the legacy paths (section 8)."""
 
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import msgspec
@@ -179,7 +180,8 @@ def cancel_order(request: Request) -> Reply:
 def cancelled(request: Request, order: Order) -> messages.CancelOrderReply:
     """Cancel an order and return the reply. Raises Refused."""
     venue = request.exchange.venue
-    reduced = venue.cancel(order)
+    with _asked(request, "cancel", order):
+        reduced = venue.cancel(order)
     return messages.CancelOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id if venue.switches.cancel_reply_client_order_id else None,
@@ -222,8 +224,22 @@ def subaccount_of(request: Request, named: int | None) -> int:
 
 def cancel_all(request: Request) -> Reply:
     """DELETE /portfolio/events/orders: every shard; at once or late, by the switches."""
-    request.exchange.venue.cancel_all(request.sender.account_id, query.subaccount(request, None))
+    sender, subaccount = request.sender, query.subaccount(request, None)
+    with request.exchange.asked(sender.account_id, sender.key.key_id, "cancel_all", subaccount=subaccount):
+        request.exchange.venue.cancel_all(sender.account_id, subaccount)
     return 204, None
+
+
+def _asked(request: Request, action: str, order: Order) -> AbstractContextManager[None]:
+    """Log what a request did to an order: the oracle of tests knows of every one that reached the venue."""
+    sender = request.sender
+    return request.exchange.asked(
+        sender.account_id,
+        sender.key.key_id,
+        action,
+        order_id=order.order_id,
+        client_order_id=order.client_order_id,
+    )
 
 
 # ---------------------------------------------------------------------- amend and decrease
@@ -250,7 +266,8 @@ def amend_order(request: Request) -> Reply:
     )
     filled, remaining = order.filled, order.remaining
     paid, fees = order.taker_cost + order.maker_cost, order.taker_fees + order.maker_fees
-    request.exchange.venue.amend(order, amendment)
+    with _asked(request, "amend", order):
+        request.exchange.venue.amend(order, amendment)
     newly = order.filled - filled
     has_changed = newly > 0 or order.remaining != remaining
     cost = order.taker_cost + order.maker_cost - paid
@@ -282,7 +299,8 @@ def decrease_order(request: Request) -> Reply:
         target = max(0, order.remaining - count)
     else:
         target = _read_count(to or "")
-    request.exchange.venue.decrease(order, to=target)
+    with _asked(request, "decrease", order):
+        request.exchange.venue.decrease(order, to=target)
     return 200, messages.DecreaseOrderReply(
         order_id=order.order_id,
         client_order_id=order.client_order_id,

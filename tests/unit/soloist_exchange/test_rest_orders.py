@@ -373,6 +373,29 @@ def test_a_decrease_to_nothing_is_refused_by_switch(world):
     assert world.refused("POST", path, {"reduce_to": "0"}).code == "invalid_order_size"
 
 
+def test_the_oracle_hears_of_every_write_that_reached_an_order_accepted_or_refused(world):
+    made = world.order(count="5.00", client_order_id="mine")
+    path, body = amend(world, made, count="4.00")
+    world.call("POST", path, body)
+    world.refused("POST", path, body | {"side": "ask"})
+    world.call("POST", f"{ORDERS}/{made['order_id']}/decrease", {"reduce_to": "1.00"})
+    world.refused("POST", f"{ORDERS}/{made['order_id']}/decrease", {"reduce_to": "9.00"})
+    world.call("DELETE", f"{ORDERS}/{made['order_id']}")
+    world.call("DELETE", ORDERS)
+    asked = {"amend", "decrease", "cancel", "cancel_all"}
+    told = [entry for entry in world.exchange.store.events() if entry["kind"] in asked]
+    assert [(entry["kind"], entry["outcome"], entry.get("code")) for entry in told] == [
+        ("amend", "accepted", None),
+        ("amend", "rejected", "order_side_mismatch"),
+        ("decrease", "accepted", None),
+        ("decrease", "rejected", "invalid_order_size"),
+        ("cancel", "accepted", None),
+        ("cancel_all", "accepted", None),
+    ]
+    assert {entry["key_id"] for entry in told} == {world.me.key.key_id}
+    assert {entry["order_id"] for entry in told[:-1]} == {made["order_id"]}
+
+
 # ---------------------------------------------------------------------- legacy
 
 

@@ -54,6 +54,8 @@ def test_positions_are_worth_the_best_bid_for_them(trading):
     assert trading.get("/portfolio/balance", caller=trading.seller)["portfolio_value"] == 0
     trading.order(side="ask", price="0.55")
     assert trading.get("/portfolio/balance", caller=trading.seller)["portfolio_value"] == 450
+    assert trading.get("/portfolio/balance", exchange_index=0)["portfolio_value"] == 500
+    assert trading.get("/portfolio/balance", exchange_index=2)["portfolio_value"] == 0
 
 
 def test_a_balance_counts_every_shard_unless_one_is_named_and_the_primary_subaccount_unless_one_is(world):
