@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from soloist_exchange.feed import Feed
 from soloist_exchange.orders import ASK, BID, TimeInForce
 
-from tests.unit.soloist_exchange.feed_sockets import OTHER, OWNER, Hall
+from tests.unit.soloist_exchange.feed_sockets import OTHER, OWNER, Client, Hall
 
 BOOK = "orderbook_delta"
 
@@ -121,3 +124,25 @@ def test_a_channel_error_is_terminal_and_counts_where_the_channel_counts(channel
     hall.world.order(OWNER, BID, 4_000, 100)
     assert len(client.frames) == 1
     assert client.session.subscriptions == {}
+
+
+@pytest.mark.parametrize("kind", ["frame_delayed", "frame_reordered"])
+async def test_what_is_late_comes_by_the_loop_s_clock(kind):
+    hall = Hall("M")
+    feed = Feed(hall.world, hall.faults)  # as it is served: without a test's timers
+    client = Client(feed, OWNER, None, "key")
+    arrived = asyncio.Event()
+
+    def send(raw):
+        client.raw.append(raw)
+        arrived.set()
+
+    client.session.send = send
+    client.subscribe("fill")
+    arrived.clear()
+    hall.fault(kind, times=1, delay_ms=1)
+    orders = filled(hall)
+    assert fills(client) == []
+    async with asyncio.timeout(4):
+        await arrived.wait()
+    assert fills(client) == orders
