@@ -235,6 +235,16 @@ async def test_a_websocket_needs_a_signature(desk, user):
             assert error.value.status == 401
 
 
+async def test_a_websocket_needs_a_key_that_may_read(desk, user):
+    wanted = {"name": "little", "key_type": "ed25519", "scopes": ["read::portfolio_balance"]}
+    made = (await user.call("POST", "/api_keys/generate", wanted)).json()
+    user.signer = Signer.from_pem(made["api_key_id"], made["private_key"].encode())
+    with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+        async with user.websocket():
+            pass
+    assert error.value.status == 403
+
+
 async def test_a_websocket_is_refused_with_502(desk, user):
     await desk.faults({"kind": "websocket_refused", "account": "demo", "times": 1})
     with pytest.raises(aiohttp.WSServerHandshakeError) as error:

@@ -28,7 +28,9 @@ async def test_pipelined_requests_are_answered_in_their_order_even_when_the_firs
         peer = await connect()
         peer.send(GET.format("/held") + GET.format("/b") + GET.format("/held") + GET.format("/d"))
         await eventually(lambda: len(toy.requests) == 4)
+        await eventually(lambda: toy.commits == 1)
         toy.held[1].reply(200, b"third")
+        await eventually(lambda: toy.commits == 2)
         toy.held[0].reply(200, b"first")
         bodies = [(await peer.reply())[2] for _ in range(4)]
         assert bodies == [b"first", b"GET /b ", b"third", b"GET /d "]
