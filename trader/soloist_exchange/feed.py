@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 from soloist_kalshi import frames
@@ -77,16 +77,6 @@ class Feed(Listener):
                 session.authenticated = False
                 if self._venue.switches.deleted_key_ends_websocket:
                     session.close()
-
-    def disconnect(self, account: str, how: Literal["with_frame", "without_frame"] = "with_frame") -> int:
-        """End the connections of an account ("" = all), with a close frame or without, and return how many."""
-        ended = [session for session in self.sessions if account in {"", session.caller.account}]
-        for session in ended:
-            if how == "without_frame" and session.abort is not None:
-                session.abort()
-            else:
-                session.close()
-        return len(ended)
 
     def command(self, session: Session, raw: str | bytes) -> None:
         """Carry out one command, or answer with the error of section 13.2."""

@@ -49,7 +49,6 @@ class Client:
             Caller(key, f"account-{account_id}"),
             self.raw.append,
             lambda: self.ends.append("closed"),
-            lambda: self.ends.append("aborted"),
         )
         self.feed = feed
         self._command_id = 0

@@ -396,15 +396,6 @@ def test_a_deleted_key_lives_as_long_as_its_revocation_takes():
     assert mine.ends == ["closed"]
 
 
-@pytest.mark.parametrize(("how", "end"), [("with_frame", "closed"), ("without_frame", "aborted")])
-def test_connections_of_an_account_are_ended(how, end):
-    hall = Hall("M")
-    mine, other = hall.client(1), hall.client(2)
-    assert hall.feed.disconnect("account-1", how) == 1
-    assert (mine.ends, other.ends) == ([end], [])
-    assert hall.feed.disconnect("") == 2
-
-
 def test_a_connection_that_ended_is_told_nothing():
     hall = Hall("A", "B")
     client, other = hall.client(), hall.client()

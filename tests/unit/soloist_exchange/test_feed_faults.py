@@ -103,13 +103,13 @@ def test_late_frames_of_a_connection_that_ended_go_nowhere():
 
 def test_a_dropped_connection_is_ended_instead_of_told():
     hall = Hall("M")
-    hall.faults.disconnect = hall.feed.disconnect
     client = hall.client()
+    hall.faults.disconnect = lambda account, how: client.ends.append(f"{account} {how}")
     client.subscribe("fill")
     client.clear()
     hall.fault("close_without_frame", times=1)
     filled(hall)
-    assert (client.ends, client.raw) == (["aborted"], [])
+    assert (client.ends, client.raw) == (["account-1 without_frame"], [])
 
 
 @pytest.mark.parametrize(("channel", "seq"), [(BOOK, 2), ("ticker", None)])
