@@ -44,8 +44,10 @@ class Desk:
         """Carry out one command, or answer with the error of section 13.2."""
         asked = Asked()
         try:
-            commands.read(raw, asked)
-            self._count(session)
+            try:
+                commands.read(raw, asked)
+            finally:
+                self._count(session)  # what cannot be read counts, too
             params = asked.params
             if isinstance(params, SubscribeParams):
                 self._subscribe(session, asked.id, params)

@@ -144,6 +144,9 @@ def test_error_27_beyond_the_commands_of_a_second():
     assert other.send({"id": 1, "cmd": "list_subscriptions"})[0]["type"] == "ok"
     hall.second = 1.0
     assert client.send({"id": 4, "cmd": "list_subscriptions"})[0]["type"] == "ok"
+    assert [error(client.send("garbage")[0]) for _ in range(2)] == [1, 27]
+    assert client.subscribe("trade")[0]["msg"]["code"] == 27
+    assert client.session.subscriptions == {}
 
 
 # ---------------------------------------------------------------------- subscribe
