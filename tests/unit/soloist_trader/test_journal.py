@@ -27,6 +27,8 @@ def test_record_numbers_never_change():
     assert names == [
         "Started", "Intended", "Doubted", "Tombstoned", "Released", "Observed", "Found", "Booked", "Excluded",
         "PositionAdopted", "Latched", "CursorMoved", "DayBegan", "Stopped", "Contradicted",
+        "Amending", "Amended", "GroupMade", "GroupChanged", "Settled", "CashAdjusted", "MarketReleased", "FeesAdjusted",
+        "VenueRecovered",
     ]  # fmt: skip
 
 

@@ -27,6 +27,40 @@ class Place(NamedTuple):
     deadline_ms: int
     book_generation: int
     decided_ms: int
+    group_id: str = ""
+    """The venue's id of the order group that the order names, empty where the edge has no groups."""
+
+
+class Amend(NamedTuple):
+    """Change a resting order; it keeps its id and may fill. Its `Amending` is durable before the bytes leave.
+
+    `size` is filled and desired resting together, `expiration_s` 0 takes the expiration away. The outcome is `AmendEnded`.
+    """
+
+    client_order_id: str
+    order_id: str
+    market: str
+    side: int
+    price: int
+    size: int
+    expiration_s: int
+    deadline_ms: int
+    book_generation: int
+    decided_ms: int
+
+
+class TriggerGroup(NamedTuple):
+    """Trigger an order group: its orders are cancelled and new ones refused. Passes every latch, waits for no journal."""
+
+    role: str
+    group_id: str
+
+
+class ResetGroup(NamedTuple):
+    """Arm an order group again, because an actor let go of the latch that triggered it."""
+
+    role: str
+    group_id: str
 
 
 class Entomb(NamedTuple):
@@ -70,4 +104,4 @@ class Alert(NamedTuple):
     message: str
 
 
-Command = Persist | Place | Entomb | Cancel | FindOrder | FindFills | Alert
+Command = Persist | Place | Entomb | Amend | Cancel | TriggerGroup | ResetGroup | FindOrder | FindFills | Alert

@@ -79,6 +79,27 @@ class OrderSeen(NamedTuple):
     filled: int
     closed: bool
     source: str
+    fees: int = -1
+    """The order's own fee total as money (taker and maker), -1 where it is not said."""
+    as_of_ms: int = 0
+    """Of a listing: the venue's as-of time read before it; 0 elsewhere. Decides an amend in doubt."""
+
+
+class AmendEnded(NamedTuple):
+    """An amend was answered, refused or lost. Price, size and expiration are what was asked for.
+
+    `outcome` is `amended`, `not_sent`, `unknown`, or the venue's code of a refusal. `filled` is the order's total and
+    `remaining` what rests, each -1 where the reply does not say it.
+    """
+
+    now_ms: int
+    client_order_id: str
+    outcome: str
+    price: int
+    size: int
+    expiration_s: int
+    filled: int = -1
+    remaining: int = -1
 
 
 class OrderRefused(NamedTuple):
@@ -185,6 +206,69 @@ class StopAsked(NamedTuple):
     reason: str
 
 
+class GroupSeen(NamedTuple):
+    """An order group of ours as the venue shows it: just made, looked up, or changed. `limit` in 1/100 contract per 15 s."""
+
+    now_ms: int
+    role: str
+    group_id: str
+    triggered: bool
+    limit: int = 0
+
+
+class SettlementSeen(NamedTuple):
+    """One settlement of this account. `value` is what a YES contract was worth, as a price; money in 1/1 000 000 dollar."""
+
+    now_ms: int
+    market: str
+    result: str
+    settled_time_ms: int
+    revenue: int
+    count_yes: int
+    count_no: int
+    fee: int
+    value: int
+
+
+class BalanceSeen(NamedTuple):
+    """The account's cash, as money. `as_of_ms` was read before it."""
+
+    now_ms: int
+    cash: int
+    as_of_ms: int
+
+
+class MarketReleaseAsked(NamedTuple):
+    """A person looked at the contradictions of a market and lets it trade again."""
+
+    now_ms: int
+    market: str
+    actor: str
+    reason: str
+
+
+class RecoveryReported(NamedTuple):
+    """The journal was gone. `trusted` is false if an own order or fill is later than the safety record, or that is too old."""
+
+    now_ms: int
+    reason: str
+    trusted: bool
+
+
+class CommitSlow(NamedTuple):
+    """The 99th percentile of the journal's commits, in microseconds, passed what the inline commit may take."""
+
+    now_ms: int
+    p99_us: int
+
+
+class JournalFull(NamedTuple):
+    """More than the bound waits for a commit (`full`), or no longer. New orders are denied meanwhile."""
+
+    now_ms: int
+    full: bool
+
+
 Event = (
     Began
     | TopChanged
@@ -206,4 +290,12 @@ Event = (
     | Verb
     | Readied
     | StopAsked
+    | AmendEnded
+    | GroupSeen
+    | SettlementSeen
+    | BalanceSeen
+    | MarketReleaseAsked
+    | RecoveryReported
+    | CommitSlow
+    | JournalFull
 )

@@ -44,6 +44,8 @@ class Intended(NamedTuple):
     time_in_force: str
     expiration_s: int
     reduce_only: bool
+    group: str = ""
+    """Role of the order group it names (`open` or `reduce`), empty where the edge has no groups."""
 
 
 class Doubted(NamedTuple):
@@ -79,6 +81,8 @@ class Observed(NamedTuple):
     filled: int
     closed: bool
     source: str
+    fees: int = -1
+    """The order's own fee total as money, -1 where the evidence does not say it."""
 
 
 class Contradicted(NamedTuple):
@@ -118,11 +122,13 @@ class Booked(NamedTuple):
 
 
 class Excluded(NamedTuple):
-    """A fill that an adopted position already contains."""
+    """A fill that an adopted position already contains. With an order it counts as booked for that order only."""
 
     time_ms: int
     fill_id: str
     fill_time_ms: int
+    client_order_id: str = ""
+    size: int = 0
 
 
 class PositionAdopted(NamedTuple):
@@ -166,6 +172,95 @@ class Stopped(NamedTuple):
     message: str
 
 
+class Amending(NamedTuple):
+    """An amend may have arrived from here on: both variants of the order count. Durable before its bytes leave."""
+
+    time_ms: int
+    client_order_id: str
+    price: int
+    size: int
+    """Filled and desired resting together, so that the same amend twice is the same order."""
+    expiration_s: int
+
+
+class Amended(NamedTuple):
+    """What became of the amend: `taken`, or certain never to be."""
+
+    time_ms: int
+    client_order_id: str
+    price: int
+    size: int
+    expiration_s: int
+    taken: bool
+
+
+class GroupMade(NamedTuple):
+    """The order group that orders of a role (`open`, `reduce`) name from here on. `limit` is a count per 15 s."""
+
+    time_ms: int
+    role: str
+    group_id: str
+    limit: int
+
+
+class GroupChanged(NamedTuple):
+    """The venue showed a group `armed` or `triggered`. A reset is asked for by an actor, never by the engine itself."""
+
+    time_ms: int
+    role: str
+    state: str
+
+
+class Settled(NamedTuple):
+    """A market paid out. Its key is (market, settled_time_ms); `value` is what a YES contract was worth, as a price.
+
+    `revenue` is money; `fee` is what the venue charged for the market in all, for comparison only.
+    """
+
+    time_ms: int
+    market: str
+    result: str
+    settled_time_ms: int
+    revenue: int
+    count_yes: int
+    count_no: int
+    fee: int
+    value: int
+
+
+class CashAdjusted(NamedTuple):
+    """Money that neither fills, fees nor settlements explain (deposits, transfers, interest). Outside profit and loss."""
+
+    time_ms: int
+    amount: int
+    reason: str
+
+
+class MarketReleased(NamedTuple):
+    """A person looked at the contradictions of a market and lets it trade again."""
+
+    time_ms: int
+    market: str
+    actor: str
+    reason: str
+
+
+class FeesAdjusted(NamedTuple):
+    """The venue's fee total of a settled order differs from the sum of its fills' fees by this amount of money."""
+
+    time_ms: int
+    client_order_id: str
+    market: str
+    amount: int
+
+
+class VenueRecovered(NamedTuple):
+    """The journal was gone: what is known comes from the venue and from the safety record."""
+
+    time_ms: int
+    reason: str
+
+
 Record = (
     Started
     | Intended
@@ -182,6 +277,15 @@ Record = (
     | DayBegan
     | Stopped
     | Contradicted
+    | Amending
+    | Amended
+    | GroupMade
+    | GroupChanged
+    | Settled
+    | CashAdjusted
+    | MarketReleased
+    | FeesAdjusted
+    | VenueRecovered
 )
 
 RECORD_TYPES: Final[tuple[type[Record], ...]] = (
@@ -200,5 +304,14 @@ RECORD_TYPES: Final[tuple[type[Record], ...]] = (
     DayBegan,
     Stopped,
     Contradicted,
+    Amending,
+    Amended,
+    GroupMade,
+    GroupChanged,
+    Settled,
+    CashAdjusted,
+    MarketReleased,
+    FeesAdjusted,
+    VenueRecovered,
 )
 """Position in this tuple is the record's number in the journal: append only."""
