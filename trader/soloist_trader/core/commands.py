@@ -104,4 +104,6 @@ class Alert(NamedTuple):
     message: str
 
 
-Command = Persist | Place | Entomb | Amend | Cancel | TriggerGroup | ResetGroup | FindOrder | FindFills | Alert
+Command = (
+    Persist | Place | Entomb | Amend | Cancel | TriggerGroup | ResetGroup | FindOrder | FindFills | Alert
+)

@@ -16,7 +16,8 @@ from soloist_trader.core.commands import Alert, Command, Entomb
 from soloist_trader.core.desk import Desk, Identity, worst_price
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import CursorMoved, DayBegan, Excluded, Latched, PositionAdopted, Slot
-from soloist_trader.core.risk import Code, Limits, Proposal
+from soloist_trader.core.codes import Code
+from soloist_trader.core.risk import Limits, Proposal
 from soloist_trader.core.strategy import MarketView, Strategy, Target
 from soloist_trader.core.units import ACTIVE, BID, GOOD_TILL_CANCELED, HALTED, REDUCING
 

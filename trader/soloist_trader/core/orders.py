@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
+from soloist_trader.core.codes import Contradiction
 from soloist_trader.core.records import Slot
+
+__all__ = ["Contradiction", "Label", "Order", "Terms"]
 
 
 class Label(StrEnum):
@@ -13,44 +17,37 @@ class Label(StrEnum):
     INTENDED = "intended"
     UNKNOWN = "unknown"
     WORKING = "working"
+    AMENDING = "amending"
     CLOSING = "closing"
     EXECUTED = "executed"
     CANCELED = "canceled"
     RELEASED = "released"
 
 
-class Contradiction(StrEnum):
-    """Evidence that cannot be true together. It halts the market until a person looks."""
+class Terms(NamedTuple):
+    """What an amend changes. `size` is filled and desired resting together."""
 
-    FILLED_ABOVE_SIZE = "FilledAboveSize"
-    ORDER_ID_CHANGED = "OrderIdChanged"
-    RELEASED_BUT_ON_BOOK = "ReleasedButOnBook"
-    FIELDS_DIFFER = "FieldsDiffer"
+    price: int
+    size: int
+    expiration_s: int
+
+
+_PLAIN: Final = (
+    "client_order_id", "price", "size", "expiration_s", "intended_ms", "time_in_force", "reduce_only", "sequence", "group",
+    "order_id", "filled", "booked", "closed", "doubted", "tombstoned", "release_code", "contradiction", "acknowledged",
+    "amending_ms", "fees", "fees_filled", "fees_total", "updated_ms",
+)  # fmt: skip
 
 
 class Order:
-    """One order of ours. Every field after the first block only ever grows, so evidence may come in any order."""
+    """One order of ours. What is known of it only ever grows, so evidence may come in any order.
 
-    __slots__ = (
-        "booked",
-        "client_order_id",
-        "closed",
-        "contradiction",
-        "doubted",
-        "expiration_s",
-        "filled",
-        "intended_ms",
-        "order_id",
-        "price",
-        "reduce_only",
-        "release_code",
-        "sequence",
-        "size",
-        "slot",
-        "time_in_force",
-        "tombstoned",
-        "updated_ms",
-    )
+    `price`, `size` and `expiration_s` are the terms that hold for certain; `amending` are terms that may hold as well.
+    `former` are the (price, size) pairs that held before: the venue may still show them in a frame that was overtaken.
+    `credited` are fills that an adopted position contains: booked for the order, not for the position.
+    """
+
+    __slots__ = (*_PLAIN, "amending", "credited", "former", "slot")
 
     def __init__(self, client_order_id: str, slot: Slot, price: int, size: int, intended_ms: int) -> None:
         self.client_order_id = client_order_id
@@ -62,6 +59,7 @@ class Order:
         self.expiration_s = 0
         self.reduce_only = False
         self.sequence = 0
+        self.group = ""
         self.order_id = ""
         self.filled = 0
         self.booked = 0
@@ -70,12 +68,28 @@ class Order:
         self.tombstoned = False
         self.release_code = ""
         self.contradiction = ""
+        self.acknowledged = ""
+        """The contradiction that a person has looked at; another one halts the market again."""
+        self.amending: Terms | None = None
+        self.amending_ms = 0
+        self.former: tuple[tuple[int, int], ...] = ()
+        self.fees = 0
+        """Fees of its fills, adjustments included."""
+        self.fees_filled = -1
+        self.fees_total = -1
+        """The order's own fee total by the evidence of the most filled, -1 if none says it."""
+        self.credited: set[str] = set()
         self.updated_ms = intended_ms
 
     @property
     def evidence(self) -> int:
         """Filled by any evidence, in 1/100 contract: what risk counts."""
         return max(self.filled, self.booked)
+
+    @property
+    def size_max(self) -> int:
+        """The most that it can ever fill: an amend that may have arrived counts beside the terms before it."""
+        return max(self.size, self.amending.size) if self.amending else self.size
 
     @property
     def exists(self) -> bool:
@@ -87,7 +101,7 @@ class Order:
         """Nothing more can come of it: never on the book, or closed with every fill booked."""
         if self.release_code and not self.exists:
             return True
-        closed = self.closed or self.evidence >= self.size
+        closed = self.closed or self.evidence >= self.size_max
         return closed and self.exists and self.booked >= self.filled
 
     @property
@@ -98,7 +112,7 @@ class Order:
     @property
     def resting(self) -> bool:
         """On the book as far as is known, so that a cancel has an address."""
-        return self.exists and not self.closed and self.evidence < self.size
+        return self.exists and not self.closed and self.evidence < self.size_max
 
     @property
     def unbooked(self) -> int:
@@ -107,7 +121,49 @@ class Order:
             return 0
         if self.closed and self.exists:
             return self.evidence - self.booked
-        return max(self.size - self.booked, 0)
+        return max(self.size_max - self.booked, 0)
+
+    @property
+    def pending_ops(self) -> tuple[str, ...]:
+        """What may still change it at the venue without our knowledge: a create, an amend, or both."""
+        if self.settled or self.closed:
+            return ()
+        create = ("create",) if not self.exists else ()
+        return (*create, "amend") if self.amending else create
+
+    def variants(self) -> tuple[tuple[int, int], ...]:
+        """(price, count that may still fill) of each form in which it may be on the book."""
+        if self.settled:
+            return ()
+        if self.closed and self.exists:
+            return ((self.price, self.unbooked),)
+        known = (self.price, max(self.size - self.booked, 0))
+        if self.amending is None:
+            return (known,)
+        return (known, (self.amending.price, max(self.amending.size - self.booked, 0)))
+
+    def was_asked_for(self, price: int, size: int) -> bool:
+        """True if the order ever was meant to have this price and size."""
+        pair = (price, size)
+        asked = self.amending is not None and pair == self.amending[:2]
+        return asked or pair == (self.price, self.size) or pair in self.former
+
+    def take(self, terms: Terms) -> None:
+        """The amend holds for certain: the terms before it become history."""
+        pair = (self.price, self.size)
+        if pair != terms[:2] and pair not in self.former:
+            self.former = (*self.former, pair)
+        self.price, self.size, self.expiration_s = terms
+
+    def contradict(self, contradiction: str) -> None:
+        """Keep the first contradiction until a person acknowledges it."""
+        if not self.contradiction or self.contradiction == self.acknowledged:
+            self.contradiction = contradiction
+
+    @property
+    def halting(self) -> bool:
+        """True while a contradiction is not acknowledged."""
+        return bool(self.contradiction) and self.contradiction != self.acknowledged
 
     @property
     def label(self) -> Label:
@@ -120,7 +176,9 @@ class Order:
             return Label.UNKNOWN
         if not self.exists:
             return Label.INTENDED
-        return Label.WORKING if self.resting else Label.CLOSING
+        if not self.resting:
+            return Label.CLOSING
+        return Label.AMENDING if self.amending else Label.WORKING
 
     def facts(self) -> tuple[object, ...]:
         """What the state hash covers. `updated_ms` is for people and pruning, and left out."""
@@ -137,4 +195,33 @@ class Order:
             self.tombstoned,
             self.release_code,
             self.contradiction,
+            self.acknowledged,
+            tuple(self.amending or ()),
+            self.former,
+            self.fees,
+            self.fees_filled,
+            self.fees_total,
+            tuple(sorted(self.credited)),
         )
+
+    def export(self) -> tuple[Any, ...]:
+        """Every field as plain values, for snapshots."""
+        return (
+            *(getattr(self, name) for name in _PLAIN),
+            tuple(self.slot),
+            tuple(self.amending or ()),
+            self.former,
+            tuple(sorted(self.credited)),
+        )
+
+    @classmethod
+    def restore(cls, exported: tuple[Any, ...]) -> Order:
+        """The order of an export."""
+        *plain, slot, amending, former, credited = exported
+        order = cls("", Slot(*slot), 0, 0, 0)
+        for name, value in zip(_PLAIN, plain, strict=True):
+            setattr(order, name, value)
+        order.amending = Terms(*amending) if amending else None
+        order.former = tuple((price, size) for price, size in former)
+        order.credited = set(credited)
+        return order

@@ -7,9 +7,14 @@ late one is put where it belongs and the tail is computed again.
 from __future__ import annotations
 
 from bisect import insort
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from soloist_trader.core.units import BID, ONE_DOLLAR_PRICE
+
+_SETTLED: Final = "~settled"
+"""Id of the entry that closes a position at a settlement; sorts behind every fill of the same millisecond."""
+_CLOSES: Final = 0
+"""Side of that entry: it closes whatever is open then, at the settlement's value."""
 
 
 class PositionFill(NamedTuple):
@@ -29,7 +34,18 @@ class Position:
     `cash` is the sum of money received less paid for contracts, before fees and collateral.
     """
 
-    __slots__ = ("_base", "_recent", "basis", "cash", "count", "fees", "fills", "opened_ms", "realised")
+    __slots__ = (
+        "_base",
+        "_recent",
+        "adopted",
+        "basis",
+        "cash",
+        "count",
+        "fees",
+        "fills",
+        "opened_ms",
+        "realised",
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,21 +55,35 @@ class Position:
         self.cash = 0
         self.fees = 0
         self.fills = 0
-        self._base = (0, 0, 0, 0)
+        self.adopted = False
+        """True if a part of its past is the venue's word, so that its fees are not known from the first fill on."""
+        self._base = (0, 0, 0, 0, 0)
         self._recent: list[PositionFill] = []
 
     def adopt(self, count: int, basis: int, time_ms: int) -> None:
         """Begin with a position that the venue already held."""
+        self.adopted = True
         self.count, self.basis, self.opened_ms = count, basis, time_ms
         self.cash = -basis if count >= 0 else basis
-        self._base = (count, basis, self.realised, time_ms)
+        self.realised = self.fees = self.fills = 0
+        self._base = (count, basis, 0, time_ms, self.cash)
         self._recent.clear()
 
     def book(self, fill: PositionFill, fee: int) -> None:
         """Add one fill. The caller makes sure that each fill id comes once."""
         self.fees += fee
         self.fills += 1
-        self.cash -= fill.side * fill.price * fill.size
+        self._enter(fill)
+
+    def settle(self, time_ms: int, value: int, residue: int) -> None:
+        """The market paid `value` (a price) per YES; `residue` is what the venue's rounding to cents added, as money."""
+        count, basis, realised, opened_ms, cash = self._base
+        self._base = (count, basis, realised + residue, opened_ms, cash + residue)
+        self.realised += residue
+        self.cash += residue
+        self._enter(PositionFill(time_ms, _SETTLED, _CLOSES, value, 0))
+
+    def _enter(self, fill: PositionFill) -> None:
         if not self._recent or fill > self._recent[-1]:
             self._recent.append(fill)
             self._move(fill)
@@ -71,17 +101,22 @@ class Position:
         recent = self._recent[keep_from:]
         self._recent = self._recent[:keep_from]
         self._recompute()
-        self._base = (self.count, self.basis, self.realised, self.opened_ms)
+        self._base = (self.count, self.basis, self.realised, self.opened_ms, self.cash)
         self._recent = recent
         self._recompute()
 
     def _recompute(self) -> None:
-        self.count, self.basis, self.realised, self.opened_ms = self._base
+        self.count, self.basis, self.realised, self.opened_ms, self.cash = self._base
         for fill in self._recent:
             self._move(fill)
 
     def _move(self, fill: PositionFill) -> None:
         side, price, count = fill.side, fill.price, fill.size
+        if side == _CLOSES:
+            side, count = (-1 if self.count > 0 else 1), abs(self.count)
+            if not count:
+                return
+        self.cash -= side * price * count
         if self.count * side >= 0:
             if self.count == 0:
                 self.opened_ms = fill.time_ms
@@ -121,6 +156,24 @@ class Position:
             return self.basis
         return ONE_DOLLAR_PRICE * -self.count - self.basis
 
+    def cash_at_venue(self) -> int:
+        """What this market did to the account's cash: short YES is bought as NO, one dollar less the price."""
+        return self.cash - self.fees - ONE_DOLLAR_PRICE * max(-self.count, 0)
+
+    def export(self) -> tuple[Any, ...]:
+        """Every field as plain values, for snapshots."""
+        return (self.adopted, *self.facts()[5:])
+
+    @classmethod
+    def restore(cls, exported: tuple[Any, ...]) -> Position:
+        """The position of an export."""
+        position = cls()
+        position.adopted, position.fees, position.fills, base, recent = exported
+        position._base = (base[0], base[1], base[2], base[3], base[4])
+        position._recent = [PositionFill(*fill) for fill in recent]
+        position._recompute()
+        return position
+
     def facts(self) -> tuple[object, ...]:
         """What the state hash covers."""
         return (
@@ -132,5 +185,5 @@ class Position:
             self.fees,
             self.fills,
             self._base,
-            tuple(self._recent),
+            tuple(tuple(fill) for fill in self._recent),
         )

@@ -5,28 +5,11 @@ Worst case means: every unsettled order of one side fills, none of the other. An
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final, NamedTuple
 
+from soloist_trader.core.codes import Code
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.units import BID, ONE_DOLLAR_PRICE, REDUCING
-
-
-class Code(StrEnum):
-    """Why an order was denied. These words are in metrics and in `/status`."""
-
-    NOT_READY = "NotReady"
-    STATE_REDUCING = "StateReducing"
-    STATE_HALTED = "StateHalted"
-    MARKET_HALTED = "MarketHalted"
-    MARKET_CLOSED = "MarketClosed"
-    PRICE_OFF_GRID = "PriceOffGrid"
-    WRITE_BUDGET = "WriteBudget"
-    MAX_ORDER = "MaxOrderContracts"
-    MAX_POSITION = "MaxPositionContracts"
-    MAX_EXPOSURE = "MaxExposureDollars"
-    MAX_OPEN_ORDERS = "MaxOpenOrders"
-    DAILY_LOSS = "DailyLossDollars"
 
 
 class Limits(NamedTuple):
@@ -90,17 +73,21 @@ def exposure(ledger: Ledger) -> int:
     total = sum(position.worst_loss() for position in ledger.positions.values())
     for order in ledger.unsettled():
         held = ledger.position(order.slot.market).count
-        closing = min(order.unbooked, abs(held)) if held * order.slot.side < 0 else 0
-        total += order_risk(order.slot.side, order.price, order.unbooked - closing)
+        side = order.slot.side
+        closable = abs(held) if held * side < 0 else 0
+        total += max(
+            (order_risk(side, price, max(count - closable, 0)) for price, count in order.variants()),
+            default=0,
+        )
     return total
 
 
 def check(limits: Limits, ledger: Ledger, proposal: Proposal, day_profit: int) -> Code | None:
-    """The first row that denies, or None. Reducing orders pass every row but the size of one order."""
-    if proposal.size > limits.max_order:
-        return Code.MAX_ORDER
+    """The first row that denies, or None. Reducing orders pass every row; the engine cuts them to `max_order`."""
     if proposal.reduces:
         return None
+    if proposal.size > limits.max_order:
+        return Code.MAX_ORDER
     worst = worst_position(ledger, proposal.market, proposal.side) + proposal.side * proposal.size
     if worst * proposal.side > limits.max_position:
         return Code.MAX_POSITION

@@ -29,3 +29,11 @@ REDUCING: Final = "REDUCING"
 HALTED: Final = "HALTED"
 STATE_RANK: Final = {ACTIVE: 0, REDUCING: 1, HALTED: 2}
 """How strict a state is. The engine's state is the strictest of its latches."""
+
+OPEN_GROUP: Final = "open"
+REDUCE_GROUP: Final = "reduce"
+GROUP_ROLES: Final = (OPEN_GROUP, REDUCE_GROUP)
+"""Every order names the order group of its role: what may make a position larger, and what may not."""
+
+ARMED: Final = "armed"
+TRIGGERED: Final = "triggered"
