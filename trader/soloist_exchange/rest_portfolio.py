@@ -95,11 +95,12 @@ def total_resting_order_value(request: Request) -> Reply:
 def list_positions(request: Request) -> Reply:
     """GET /portfolio/positions, by ticker."""
     subaccount = query.subaccount(request, 0) or 0
-    archived = archived_events(request)
+    holdings = _holdings(request, subaccount)
+    archived = archived_events(request, holdings)
     keeps_settled = request.exchange.venue.switches.settled_positions == "kept"
     found = [
         (state, held)
-        for state, held in _holdings(request, subaccount)
+        for state, held in holdings
         if state.event_ticker not in archived and (keeps_settled or state.status != MarketStatus.FINALIZED)
     ]
     return position_page(request, found)
@@ -158,23 +159,25 @@ def _holdings(request: Request, subaccount: int) -> list[Held]:
     return [(markets[ticker], held) for ticker, held in sorted(found.items()) if ticker in markets]
 
 
-def archived_events(request: Request) -> frozenset[str]:
-    """Return the events whose markets all settled before the cutoff: their positions are history, together."""
+def archived_events(request: Request, holdings: list[Held]) -> frozenset[str]:
+    """Return the events of holdings whose markets all settled before the cutoff: their positions are history, together."""
     cutoff = cutoff_ms(request.exchange)
-    archived: set[str] = set()
-    live: set[str] = set()
-    for state in request.exchange.venue.markets.values():
-        (archived if market_is_history(state, cutoff) else live).add(state.event_ticker)
-    return frozenset(archived - live)
+    archived = {state.event_ticker for state, _ in holdings if market_is_history(state, cutoff)}
+    if not archived:
+        return frozenset()
+    return frozenset(archived) - {
+        state.event_ticker
+        for state in request.exchange.venue.markets.values()
+        if not market_is_history(state, cutoff)
+    }
 
 
 def historical_positions(request: Request) -> Reply:
     """GET /historical/positions: those of events that settled, whole, before the cutoff."""
     subaccount = query.subaccount(request, 0) or 0
-    archived = archived_events(request)
-    return position_page(
-        request, [item for item in _holdings(request, subaccount) if item[0].event_ticker in archived]
-    )
+    holdings = _holdings(request, subaccount)
+    archived = archived_events(request, holdings)
+    return position_page(request, [item for item in holdings if item[0].event_ticker in archived])
 
 
 # ---------------------------------------------------------------------- fills and settlements

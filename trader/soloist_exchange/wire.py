@@ -1,9 +1,10 @@
 """From the exchange's integers to the venue's structs: what REST prints, and what the WebSocket shares with it."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from soloist_kalshi import messages
-from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
+from soloist_kalshi import messages, numbers
+from soloist_kalshi.numbers import money_to_dollars
 
 from soloist_exchange.ledger import CENT, DOLLAR, Position
 from soloist_exchange.markets import ONE, EventState, MarketState, SeriesState
@@ -31,8 +32,14 @@ __all__ = [
 ]
 
 PRICE_PER_CENT = 100
+TEXTS_KEPT = 1 << 14
+
+# A list of a thousand markets prints the same few prices, counts and times over and over.
+price_to_dollars = lru_cache(TEXTS_KEPT)(numbers.price_to_dollars)
+count_to_text = lru_cache(TEXTS_KEPT)(numbers.count_to_text)
 
 
+@lru_cache(TEXTS_KEPT)
 def rfc3339(time_ms: int) -> str:
     """Return a time as the venue prints it, with microseconds."""
     return (
