@@ -124,7 +124,7 @@ def market(state: MarketState, volume_of_day: int) -> messages.Market:
         previous_price_dollars=price_to_dollars(state.previous_price),
         settlement_value_dollars=None if value is None else price_to_dollars(value),
         settlement_ts=rfc3339(state.settled_ms) if state.settled_ms else None,
-        expiration_value=state.result,
+        expiration_value=_expiration_value(state),
         fee_waiver_expiration_time=rfc3339(waiver_ms) if waiver_ms else None,
         rules_primary="A simulated market of the local exchange.",
         rules_secondary="",
@@ -132,6 +132,13 @@ def market(state: MarketState, volume_of_day: int) -> messages.Market:
         price_ranges=[messages.PriceRange(**item) for item in state.ranges],
         exchange_index=state.exchange_index,
     )
+
+
+def _expiration_value(state: MarketState) -> str:
+    """Return what the market ended at: the outcome, or the value of a scalar one."""
+    if state.result == "scalar" and state.settlement_value is not None:
+        return price_to_dollars(state.settlement_value)
+    return state.result
 
 
 def event(

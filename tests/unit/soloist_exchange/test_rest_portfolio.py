@@ -205,6 +205,21 @@ def test_a_settlement_tells_both_sides_what_they_held_and_got(trading):
     assert (lost["no_count_fp"], lost["no_total_cost_dollars"], lost["revenue"]) == ("2.00", "1.200000", 0)
 
 
+def test_a_scalar_market_pays_its_value_in_whole_cents(tmp_path):
+    scalar = {"ticker": "M1", "market_type": "scalar", "step_ms": 0, "levels": 0}
+    with closing(RestWorld(tmp_path, {"name": "scalar", "markets": [scalar]})) as world:
+        world.seller = world.caller("seller")
+        buy(world, "2.00", "0.40")
+        settle(world, "M1", "scalar", 3_500)
+        (row,) = world.get("/portfolio/settlements")["settlements"]
+        assert (row["market_result"], row["revenue"], row["value"]) == ("scalar", 70, 35)
+        (row,) = world.get("/portfolio/settlements", caller=world.seller)["settlements"]
+        assert (row["revenue"], row["no_count_fp"]) == (130, "2.00")
+        market = world.get("/markets/M1")["market"]
+        assert (market["result"], market["expiration_value"]) == ("scalar", "0.3500")
+        assert market["settlement_value_dollars"] == "0.3500"
+
+
 def test_filters_of_settlements(trading):
     for ticker in ("M1", "M2"):
         buy(trading, "1.00", "0.40", ticker=ticker)
