@@ -9,15 +9,14 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httptools
-from multidict import MultiDict, MultiDictProxy
 
 from soloist_exchange.turns import Turn
 
@@ -29,12 +28,12 @@ __all__ = [
     "Connections",
     "HttpRequest",
     "Limits",
+    "Query",
     "Slot",
 ]
 
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
-_NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 _STATUS: Final = {item.value: f"HTTP/1.1 {item.value} {item.phrase}\r\n".encode() for item in HTTPStatus}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAMES: Final[dict[bytes, str]] = {}
@@ -54,6 +53,32 @@ class Limits:
     pipelined: int = 64
 
 
+class Query(Mapping[str, str]):
+    """Parameters by name; of a repeated one the first, and all of them by `getall`."""
+
+    def __init__(self, values: dict[str, list[str]]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        """Return the first value of a parameter."""
+        return self._values[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self._values)
+
+    def getall(self, name: str, default: list[str]) -> list[str]:
+        """Return every value of a parameter, in their order."""
+        return self._values.get(name, default)
+
+
+_NO_QUERY: Final = Query({})
+
+
 @dataclass(slots=True)
 class HttpRequest:
     """One request, read to its end. Header names are in lower case; a repeated header's values are joined by commas."""
@@ -65,11 +90,9 @@ class HttpRequest:
     body: bytes
 
     @property
-    def query(self) -> Mapping[str, str]:
-        """The query's parameters, percent-decoded; `getall` of a MultiDict tells repeated ones."""
-        if not self.query_text:
-            return _NO_QUERY
-        return MultiDictProxy(MultiDict(parse_qsl(self.query_text, keep_blank_values=True)))
+    def query(self) -> "Query":
+        """The query's parameters, percent-decoded."""
+        return Query(parse_qs(self.query_text, keep_blank_values=True)) if self.query_text else _NO_QUERY
 
 
 def _lower(name: bytes) -> str:
@@ -177,7 +200,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self.deadline_s = self._loop.time() + self._limits.request_s
+        self.deadline_s = self._loop.time() + self._limits.idle_s
         self._application.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -385,7 +408,8 @@ class Connection(asyncio.Protocol):
             self._application.replied(slot)
         if parts:
             transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-            self.deadline_s = self._loop.time() + self._limits.idle_s
+            if not self._in_head and not self._in_body:
+                self.deadline_s = self._loop.time() + self._limits.idle_s
         if closes and self._lingers:
             self.deadline_s = self._loop.time() + self._limits.linger_s
             if transport.can_write_eof():
