@@ -157,6 +157,18 @@ def test_a_pull_in_a_closed_market_changes_nothing():
     assert made.flow.desk.refused == 0
 
 
+def test_nobody_quotes_before_a_pause_at_the_start_is_over():
+    made = world(
+        {"at_ms": 0, "do": "pause"},
+        {"at_ms": 1000, "do": "resume"},
+        markets=[{"ticker": "A", **STILL}, {"ticker": "B", "create_at_ms": 500, **STILL}],
+    )
+    advance(made, 900)
+    assert (bids(made), bids(made, "B"), made.flow.desk.refused) == ([], [], 0)
+    advance(made, 1000)
+    assert bids(made) == bids(made, "B") == [4900, 4800, 4700]
+
+
 def test_an_order_trades():
     made = world(
         {"at_ms": 10, "do": "order", "ticker": "A", "side": "ask", "price_dollars": "0.49", "contracts": 7},
