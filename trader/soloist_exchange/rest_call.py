@@ -13,6 +13,7 @@ from soloist_exchange.exchange import Exchange
 
 __all__ = [
     "DEFAULT_COST",
+    "OPERATION",
     "SUBACCOUNTS",
     "Reply",
     "Request",
@@ -29,6 +30,7 @@ __all__ = [
 
 DEFAULT_COST = 10  # tokens (section 4)
 SUBACCOUNTS = 64
+OPERATION = "{operation}"  # in the text of a refusal: the name that its route has in the specification
 LONGEST_NUMBER = 18  # digits: what SQLite and RFC 3339 can take, and no text that is slow to read
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -121,7 +123,8 @@ def call(
         except Refused as refusal:
             if refusal.shape != "parameter":
                 raise
-            text = f"Parameter validation failed for {operation}: {refusal.message}"
+            what = refusal.message.replace(OPERATION, operation)
+            text = f"Parameter validation failed for {operation}: {what}"
             raise Refused(refusal.status, refusal.code, text, shape="parameter") from None
 
     if listed_cost is None:

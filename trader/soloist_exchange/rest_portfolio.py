@@ -11,7 +11,7 @@ from soloist_exchange import wire
 from soloist_exchange.ledger import CENT, DOLLAR, Position
 from soloist_exchange.markets import MarketState, MarketStatus
 from soloist_exchange.orders import ASK, BID
-from soloist_exchange.rest_call import Reply, Request, call, invalid, page
+from soloist_exchange.rest_call import Reply, Request, call, page
 from soloist_exchange.rest_windows import collect, cutoff_ms, live_from, market_is_history
 from soloist_exchange.store_rows import Range
 
@@ -113,7 +113,7 @@ def position_page(request: Request, holdings: Iterable[Held]) -> Reply:
     index = query.exchange_index(request)
     filters = query.texts(request, "count_filter", most=len(COUNT_FILTERS))
     if not COUNT_FILTERS.issuperset(filters):
-        raise invalid(f"count_filter takes {', '.join(sorted(COUNT_FILTERS))}")
+        raise query.failed("count_filter", "oneof")
     found = [
         (state, held)
         for state, held in holdings

@@ -41,10 +41,10 @@ count_to_text = lru_cache(TEXTS_KEPT)(numbers.count_to_text)
 
 @lru_cache(TEXTS_KEPT)
 def rfc3339(time_ms: int) -> str:
-    """Return a time as the venue prints it, with microseconds."""
-    return (
-        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
+    """Return a time as REST prints it: no more decimals of a second than it has."""
+    seconds, milliseconds = divmod(time_ms, 1000)
+    fraction = f".{milliseconds:03d}".rstrip("0") if milliseconds else ""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def outcome(side: int) -> messages.OutcomeSide:
@@ -183,14 +183,18 @@ def series(
     )
 
 
+class _CandlePrice(messages.CandlePrice, frozen=True, kw_only=True, omit_defaults=True):
+    """Of a period without a trade only the price before it: the specification says null, the wire leaves the others out."""
+
+
 def candle(item: Candle) -> messages.Candlestick:
-    """Return a candlestick; prices of a period without a trade are null."""
+    """Return a candlestick."""
     price = item.price
     return messages.Candlestick(
         end_period_ts=item.end_ms // 1000,
         yes_bid=_candle_side(item.bid),
         yes_ask=_candle_side(item.ask),
-        price=messages.CandlePrice(
+        price=_CandlePrice(
             open_dollars=_price(price.open if price else None),
             low_dollars=_price(price.low if price else None),
             high_dollars=_price(price.high if price else None),
@@ -209,9 +213,7 @@ def latest_candle(item: Candle, end_ms: int) -> messages.Candlestick:
         end_period_ts=end_ms // 1000,
         yes_bid=_candle_side(Span(item.bid.close, item.bid.close, item.bid.close, item.bid.close)),
         yes_ask=_candle_side(Span(item.ask.close, item.ask.close, item.ask.close, item.ask.close)),
-        price=messages.CandlePrice(
-            previous_dollars=_price(item.price.close if item.price else item.previous)
-        ),
+        price=_CandlePrice(previous_dollars=_price(item.price.close if item.price else item.previous)),
         volume_fp=count_to_text(0),
         open_interest_fp=count_to_text(item.open_interest),
     )
