@@ -78,7 +78,7 @@ def ask(client, ticker, price, count="1.00", **options):
     )
 
 
-@card("C297", section="6", title="pykalshi reads the exchange: status, schedule, limits and keys")
+@card("C302", section="6", title="pykalshi reads the exchange: status, schedule, limits and keys")
 def test_their_exchange(client):
     status = client.exchange.get_status()
     assert (status.exchange_active, status.trading_active) == (True, True)
@@ -89,7 +89,7 @@ def test_their_exchange(client):
     assert client.history.get_cutoff().orders_updated_ts
 
 
-@card("C298", section="6", title="pykalshi reads markets: one, by filter, and page by page")
+@card("C303", section="6", title="pykalshi reads markets: one, by filter, and page by page")
 def test_their_markets(client, ticker):
     market = client.get_market(ticker)
     assert (market.status, market.yes_bid_dollars, market.yes_ask_dollars) == (
@@ -106,7 +106,7 @@ def test_their_markets(client, ticker):
         client.get_market("NO-SUCH-MARKET")
 
 
-@card("C299", section="6", title="pykalshi reads events and series, and finds its way between them")
+@card("C304", section="6", title="pykalshi reads events and series, and finds its way between them")
 def test_their_events(client, new_ticker):
     ticker = new_ticker("sibling")
     event = client.get_market(ticker).get_event()
@@ -118,7 +118,7 @@ def test_their_events(client, new_ticker):
     assert client.get_event("SIBLINGS", with_nested_markets=True).title == "Who of them"
 
 
-@card("C300", section="6", title="pykalshi reads books, of full and of empty markets")
+@card("C305", section="6", title="pykalshi reads books, of full and of empty markets")
 def test_their_books(client, ticker, new_ticker):
     book = client.get_market(ticker).get_orderbook(depth=3)
     assert (book.best_yes_bid, book.best_yes_ask, len(book.orderbook.yes_dollars)) == ("0.4900", "0.5100", 3)
@@ -126,7 +126,7 @@ def test_their_books(client, ticker, new_ticker):
     assert (empty.best_yes_bid, empty.best_no_bid) == (None, None)
 
 
-@card("C301", section="8.1", title="pykalshi places, reads and cancels an order")
+@card("C306", section="8.1", title="pykalshi places, reads and cancels an order")
 def test_their_orders(client, ticker):
     made = bid(client, ticker, "0.40", "2.50", client_order_id="theirs-1")
     assert (made.status, made.remaining_count_fp) == (OrderStatus.RESTING, "2.50")
@@ -144,7 +144,7 @@ def test_their_orders(client, ticker):
         client.portfolio.cancel_order(made.order_id)
 
 
-@card("C302", section="8.1", title="pykalshi trades: fills, positions, balance and public trades agree")
+@card("C307", section="8.1", title="pykalshi trades: fills, positions, balance and public trades agree")
 def test_their_trades(client, ticker):
     made = bid(client, ticker, "0.51", "3.00", time_in_force=TimeInForce.IOC)
     assert made.status is OrderStatus.EXECUTED
@@ -164,7 +164,7 @@ def test_their_trades(client, ticker):
     assert [row.trade_id for row in client.get_market(ticker).get_trades()] == [trade.trade_id]
 
 
-@card("C303", section="7", title="pykalshi buys NO in its own words, and it is an ask on the YES book")
+@card("C308", section="7", title="pykalshi buys NO in its own words, and it is an ask on the YES book")
 def test_their_words_for_no(client, ticker):
     made = client.portfolio.place_order(ticker, Action.BUY, Side.NO, "2.00", no_price_dollars="0.30")
     shown = client.portfolio.get_order(made.order_id)
@@ -175,7 +175,7 @@ def test_their_words_for_no(client, ticker):
     )
 
 
-@card("C304", section="8.3", title="pykalshi amends and decreases, and reads the queue")
+@card("C309", section="8.3", title="pykalshi amends and decreases, and reads the queue")
 def test_their_amends(client, ticker):
     first = bid(client, ticker, "0.40", "5.00")
     second = bid(client, ticker, "0.40", "2.00")
@@ -193,7 +193,7 @@ def test_their_amends(client, ticker):
     assert client.portfolio.get_queue_position(second.order_id).queue_position_fp == "0.00"
 
 
-@card("C305", section="8.5", title="pykalshi sends batches of orders and of cancels")
+@card("C310", section="8.5", title="pykalshi sends batches of orders and of cancels")
 def test_their_batches(client, ticker):
     wanted = [
         {"ticker": ticker, "book_side": "bid", "price_dollars": "0.40", "count_fp": "1.00"},
@@ -206,7 +206,7 @@ def test_their_batches(client, ticker):
     assert list(client.portfolio.get_orders(status=OrderStatus.RESTING)) == []
 
 
-@card("C306", section="9", title="pykalshi makes, reads, limits, triggers and resets a group")
+@card("C311", section="9", title="pykalshi makes, reads, limits, triggers and resets a group")
 def test_their_groups(client, ticker):
     assert list(client.portfolio.get_order_groups()) == []
     group = client.portfolio.create_order_group("10.00").id
@@ -222,7 +222,7 @@ def test_their_groups(client, ticker):
     assert bid(client, ticker, "0.40", order_group_id=group).status is OrderStatus.RESTING
 
 
-@card("C307", section="3.3", title="pykalshi knows our refusals by their codes")
+@card("C312", section="3.3", title="pykalshi knows our refusals by their codes")
 def test_their_errors(theirs, client, ticker):
     with pytest.raises(OrderRejectedError):
         bid(client, ticker, "0.4050")
@@ -240,7 +240,7 @@ def test_their_errors(theirs, client, ticker):
     assert crossed.status is OrderStatus.CANCELED
 
 
-@card("C308", section="2", title="pykalshi is refused with a key that was deleted")
+@card("C313", section="2", title="pykalshi is refused with a key that was deleted")
 def test_their_deleted_key(client):
     made = client.api_keys.generate("short")
     assert made.private_key.startswith("-----BEGIN RSA PRIVATE KEY-----")
@@ -249,7 +249,7 @@ def test_their_deleted_key(client):
         client.portfolio.get_balance()
 
 
-@card("C309", section="7", title="pykalshi reads a settlement")
+@card("C314", section="7", title="pykalshi reads a settlement")
 def test_their_settlements(exchange, client, ticker):
     bid(client, ticker, "0.51", "2.00")
     exchange.market(ticker, "determine", result="yes")
@@ -260,7 +260,7 @@ def test_their_settlements(exchange, client, ticker):
     assert (market.status, market.result) == (MarketStatus.FINALIZED, "yes")
 
 
-@card("C310", section="6", title="pykalshi reads candlesticks of one market and of several")
+@card("C315", section="6", title="pykalshi reads candlesticks of one market and of several")
 def test_their_candlesticks(exchange, client, ticker):
     bid(client, ticker, "0.51", "2.00")
     now_s = exchange.now_ms() // 1000
@@ -271,7 +271,7 @@ def test_their_candlesticks(exchange, client, ticker):
     assert [row.end_period_ts for row in many[ticker].candlesticks] == [row.end_period_ts for row in candles]
 
 
-@card("C311", section="11", title="pykalshi opens a subaccount, moves money, and orders from it")
+@card("C316", section="11", title="pykalshi opens a subaccount, moves money, and orders from it")
 def test_their_subaccounts(theirs, ticker):
     client = theirs(tier="advanced")
     number = client.portfolio.create_subaccount().subaccount_number
@@ -291,7 +291,7 @@ def test_their_subaccounts(theirs, ticker):
     assert {row.subaccount_number: row.enabled for row in client.portfolio.get_subaccount_netting()}[number]
 
 
-@card("C312", section="13.5", title="pykalshi's feed keeps our book, and hears trades, fills and orders")
+@card("C317", section="13.5", title="pykalshi's feed keeps our book, and hears trades, fills and orders")
 def test_their_feed(exchange, client, ticker):
     class LocalFeed(Feed):
         def __init__(self, of_client):
@@ -339,7 +339,7 @@ def test_their_feed(exchange, client, ticker):
     assert heard["fill"][0].trade_id == heard["trade"][0].trade_id
 
 
-@card("C313", section="13.4", title="pykalshi's asynchronous client and feed work, too")
+@card("C318", section="13.4", title="pykalshi's asynchronous client and feed work, too")
 async def test_their_async_client(exchange, theirs, ticker):
     class LocalFeed(AsyncFeed):
         def __init__(self, of_client):
