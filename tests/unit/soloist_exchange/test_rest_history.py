@@ -88,6 +88,14 @@ def test_single_reads_follow_the_cutoff(world):
     assert world.get(f"/portfolio/orders/{world.resting}")["order"]["status"] == "resting"
 
 
+def test_an_event_stays_without_the_markets_that_are_history(world):
+    world.wait(LATER_MS)
+    body = world.get("/events/EV-A")
+    assert [market["ticker"] for market in body["markets"]] == ["M2"]
+    nested = world.get("/events", with_nested_markets="true", tickers="EV-A")["events"]
+    assert [[market["ticker"] for market in event["markets"]] for event in nested] == [["M2"]]
+
+
 def test_positions_become_history_with_their_whole_event(world):
     def shown(path):
         return [row["ticker"] for row in world.get(path)["market_positions"]]
