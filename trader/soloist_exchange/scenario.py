@@ -192,9 +192,11 @@ def _time_problems(where: Location, plan: MarketPlan) -> Iterator[tuple[Location
 
 
 def _twice(field: str, tickers: list[str]) -> Iterator[tuple[Location, str]]:
+    seen: set[str] = set()
     for index, ticker in enumerate(tickers):
-        if ticker in tickers[:index]:
+        if ticker in seen:
             yield (field, index, "ticker"), f"{ticker} is there twice"
+        seen.add(ticker)
 
 
 def _script_problems(script: Sequence[ScriptAction], tickers: set[str]) -> Iterator[tuple[Location, str]]:
