@@ -1,13 +1,18 @@
 """Reads of limits, API keys and subaccounts (sections 4, 10 and 11)."""
 
 from collections.abc import Hashable
+from typing import Final
 
+from soloist_kalshi.endpoint import path_segment
 from soloist_kalshi.limits import CostTable
 from soloist_kalshi.messages import (
     AccountLimits,
     ApiKey,
     ApiKeyList,
     EndpointCosts,
+    ShardTransferPage,
+    ShardTransferRecord,
+    ShardTransferRecordReply,
     SubaccountBalance,
     SubaccountBalances,
     SubaccountNetting,
@@ -18,6 +23,8 @@ from soloist_kalshi.messages import (
 from soloist_kalshi.rest_transport import RestTransport
 
 __all__ = ["AccountReads"]
+
+_SHARD_TRANSFERS_PER_PAGE: Final = 500
 
 
 class AccountReads(RestTransport):
@@ -54,6 +61,23 @@ class AccountReads(RestTransport):
         rows = self._rows("/portfolio/subaccounts/transfers", {}, TransferPage, _transfers)
         return [row async for row in rows]
 
+    async def list_shard_transfers(self) -> list[ShardTransferRecord]:
+        """Return the transfers between shards, newest first."""
+        rows = self._rows(
+            "/portfolio/intra_exchange_instance_transfers",
+            {},
+            ShardTransferPage,
+            _shard_transfers,
+            page_limit=_SHARD_TRANSFERS_PER_PAGE,
+        )
+        return [row async for row in rows]
+
+    async def get_shard_transfer(self, transfer_id: str) -> ShardTransferRecord:
+        """Return one transfer between shards; VenueNotFound when it is unknown."""
+        path = f"/portfolio/intra_exchange_instance_transfers/{path_segment(transfer_id)}"
+        template = "/portfolio/intra_exchange_instance_transfers/{transfer_id}"
+        return (await self._read(path, ShardTransferRecordReply, template=template)).transfer
+
     async def list_subaccount_netting(self) -> list[SubaccountNetting]:
         """Return which subaccounts net opposite positions."""
         reply = await self._read("/portfolio/subaccounts/netting", SubaccountNettingList)
@@ -61,4 +85,8 @@ class AccountReads(RestTransport):
 
 
 def _transfers(page: TransferPage) -> list[tuple[Hashable, TransferRecord]]:
+    return [(row.transfer_id, row) for row in page.transfers]
+
+
+def _shard_transfers(page: ShardTransferPage) -> list[tuple[Hashable, ShardTransferRecord]]:
     return [(row.transfer_id, row) for row in page.transfers]

@@ -9,6 +9,8 @@ from soloist_kalshi.messages import (
     CreateApiKey,
     CreatedApiKey,
     CreateSubaccountReply,
+    ShardTransfer,
+    ShardTransferReply,
     SubaccountNetting,
     SubaccountTransfer,
 )
@@ -44,7 +46,7 @@ class AccountWrites(RestTransport):
         return decode(body, CreateSubaccountReply, self.unknown_fields).subaccount_number
 
     async def transfer(self, transfer: SubaccountTransfer) -> None:
-        """Move money between subaccounts or shards. Sent once.
+        """Move money between subaccounts. Sent once.
 
         The same `client_transfer_id` never moves money twice: after an unknown outcome the same transfer may be sent again, and
         VenueConflict then says that it had happened.
@@ -52,6 +54,16 @@ class AccountWrites(RestTransport):
         check_subaccount(transfer.from_subaccount)
         check_subaccount(transfer.to_subaccount)
         await self._write("POST", "/portfolio/subaccounts/transfer", encode(transfer))
+
+    async def transfer_between_shards(self, transfer: ShardTransfer) -> str:
+        """Move money between shards and return the venue's id of the transfer. Sent once.
+
+        It carries no id of ours: after an unknown outcome look at `list_shard_transfers` before anything is sent again.
+        """
+        for subaccount in (transfer.source_subaccount, transfer.destination_subaccount):
+            check_subaccount(subaccount or 0)
+        body = await self._write("POST", "/portfolio/intra_exchange_instance_transfer", encode(transfer))
+        return decode(body, ShardTransferReply, self.unknown_fields).transfer_id
 
     async def set_subaccount_netting(self, *, subaccount: int, enabled: bool) -> None:
         """Say whether a subaccount nets opposite positions. Sent once, and repeatable by the caller without harm."""
