@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 from soloist_kalshi import messages
-from soloist_kalshi.numbers import count_to_text, money_to_dollars, notional, price_to_dollars
+from soloist_kalshi.numbers import count_to_text, money_to_dollars, notional
 
 from soloist_exchange import rest_query as query
 from soloist_exchange import wire
@@ -14,12 +14,12 @@ from soloist_exchange.orders import ASK, BID
 from soloist_exchange.rest_call import Reply, Request, call, page
 from soloist_exchange.rest_windows import collect, cutoff_ms, live_from, market_is_history
 from soloist_exchange.store_rows import Range
+from soloist_exchange.wire import dollars
 
-__all__ = ["ROUTES", "dollars", "event_tickers", "portfolio_range", "position_page"]
+__all__ = ["ROUTES", "event_tickers", "portfolio_range", "position_page"]
 
 COUNT_FILTERS = frozenset({"position", "total_traded"})
 MOST_EVENTS = 10
-MONEY_PER_PRICE = 100
 
 Held = tuple[MarketState, Position]
 
@@ -29,12 +29,6 @@ class _RestingOrderValue(msgspec.Struct):
 
     total_resting_order_value: int
     resting_order_value_breakdown: list[messages.BalanceOfShard]
-
-
-def dollars(money: int) -> str:
-    """Return a balance as the venue prints it: four decimals, and six only where they are needed."""
-    price, rest = divmod(money, MONEY_PER_PRICE)
-    return money_to_dollars(money) if rest else price_to_dollars(price)
 
 
 # ---------------------------------------------------------------------- balance

@@ -9,9 +9,9 @@ from soloist_kalshi import messages
 from soloist_exchange import rest_query as query
 from soloist_exchange.ledger import CENT
 from soloist_exchange.rest_call import Reply, Request, bad_request, call, decode, not_found, page
-from soloist_exchange.rest_portfolio import MONEY_PER_PRICE, dollars
 from soloist_exchange.rest_windows import collect
 from soloist_exchange.store_rows import Range, TransferRow
+from soloist_exchange.wire import MONEY_PER_PRICE, dollars
 
 __all__ = ["ROUTES"]
 

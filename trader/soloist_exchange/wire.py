@@ -13,9 +13,11 @@ from soloist_exchange.orders import ASK, BID, Order
 from soloist_exchange.store_rows import Candle, PublicTrade, Span, StoredFill, StoredSettlement
 
 __all__ = [
+    "MONEY_PER_PRICE",
     "book_levels",
     "book_side",
     "candle",
+    "dollars",
     "event",
     "latest_candle",
     "market",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 PRICE_PER_CENT = 100
+MONEY_PER_PRICE = 100
 TEXTS_KEPT = 1 << 14
 
 # A list of a thousand markets prints the same few prices, counts and times over and over.
@@ -45,6 +48,12 @@ def rfc3339(time_ms: int) -> str:
     seconds, milliseconds = divmod(time_ms, 1000)
     fraction = f".{milliseconds:03d}".rstrip("0") if milliseconds else ""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def dollars(money: int) -> str:
+    """Return money as balances and averages are printed: four decimals, and six only where they are needed."""
+    price, rest = divmod(money, MONEY_PER_PRICE)
+    return money_to_dollars(money) if rest else price_to_dollars(price)
 
 
 def outcome(side: int) -> messages.OutcomeSide:
@@ -235,14 +244,15 @@ def _price(price: int | None) -> str | None:
 def order(item: Order) -> messages.Order:
     """Return an order as the portfolio reads show it; what is empty is left out.
 
-    Of the deprecated fields `side` is the outcome that is wanted, so `action` is always buy (and for fills as well).
+    The deprecated `side` is always yes, as recorded: `action` tells the direction on the YES book. For fills `side` is what was
+    acquired, so that `action` is always buy.
     """
     return messages.Order(
         order_id=item.order_id,
         client_order_id=item.client_order_id,
         ticker=item.ticker,
-        side=outcome(item.side),
-        action="buy",
+        side="yes",
+        action="buy" if item.side == BID else "sell",
         outcome_side=outcome(item.side),
         book_side=book_side(item.side),
         type="limit",
@@ -262,7 +272,7 @@ def order(item: Order) -> messages.Order:
         last_update_time=rfc3339(item.updated_ms),
         self_trade_prevention_type=item.self_trade.value,
         order_group_id=item.group_id or None,
-        cancel_order_on_pause=item.cancel_on_pause,
+        cancel_order_on_pause=item.cancel_on_pause or None,
         subaccount_number=item.subaccount,
         exchange_index=item.exchange_index,
     )
