@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._muted = False
         self._ended = False
         self._paused = False
+        self._stopped = False
         self._lingers = False
         self._rest: bytearray | None = None
         self._problem = 0
@@ -155,8 +156,7 @@ class Connection(asyncio.Protocol):
         """Ask no more of a client that does not read its replies."""
         self._paused = True
         self.deadline_s = self._loop.time() + self._limits.idle_s
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self._stop_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -190,8 +190,8 @@ class Connection(asyncio.Protocol):
             self._reject(self._problem)
         elif last is not None:
             self._upgrade(last, data[upgraded:])
-        if len(self._slots) > self._limits.pipelined and self.transport is not None:
-            self.transport.pause_reading()
+        if len(self._slots) > self._limits.pipelined:
+            self._stop_reading()
 
     # ---------------------------------------------------------------- parser (httptools calls these)
 
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
                 self.data_received(rest)
             return
         slot = Slot(self, keep_alive=False, head_only=False)
-        waits = bool(self._slots)
+        waits = bool(self._slots) or self._paused  # what a WebSocket takes over is an idle connection
         self._slots.append(slot)
         self._rest = bytearray(rest)
         if waits:
@@ -359,8 +359,16 @@ class Connection(asyncio.Protocol):
         else:
             self._resume()
 
+    def _stop_reading(self) -> None:
+        if self.transport is not None and not self._stopped:
+            self._stopped = True
+            self.transport.pause_reading()
+
     def _resume(self) -> None:
-        if self.transport is not None and not self._paused and len(self._slots) <= self._limits.pipelined:
+        if not self._stopped or self._paused or len(self._slots) > self._limits.pipelined:
+            return
+        self._stopped = False
+        if self.transport is not None:
             self.transport.resume_reading()
 
     # ---------------------------------------------------------------- ends
