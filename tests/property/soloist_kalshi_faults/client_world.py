@@ -121,6 +121,9 @@ class Totals:
         return f"{self.seeds} seeds: {outcomes}; {facts}"
 
 
+TOTALS = Totals()
+
+
 class Trader:
     """One seed: an account whose requests and frames have faults, its clients, and what it meant to do."""
 
