@@ -32,8 +32,9 @@ make conformance VENUE=demo    the demo-safe cards at the venue's public demo
 
 The demo needs an account there: SOLOIST_DEMO_KEY_ID is the id of its API key, SOLOIST_DEMO_KEY_FILE the file with the private key
 (PEM). Demo-safe cards read, or place post-only orders at one or two cents in a market whose best bid is ten cents or more, and cancel
-them. They have never run there: there was no key and no way out to it when they were written, so the first run will find out about the
-questions of section 16 as well as about the cards.
+them, also after a card that failed. They have never run there: there was no key and no way out to it when they were written. In the same
+mode they ran against an exchange of ours in the demo's place. The first real run will tell about the questions of section 16 as well as
+about the cards.
 
 This file is made by `make conformance`; a test compares it with the cards. Sections are those of the contract.
 """

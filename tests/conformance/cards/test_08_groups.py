@@ -120,7 +120,11 @@ async def test_resting_orders_do_not_count(grouped):
 async def test_the_edge_of_the_limit(exchange, grouped):
     desk, group = grouped
     await desk.bid("0.40", order_group_id=group)
+    await take(desk, group, "10.00")
+    assert await desk.resting() == set()
     exchange.switch(group_trigger="exceeded")
+    await desk.orders.reset_group(group, **HERE)
+    await desk.bid("0.40", order_group_id=group)
     await take(desk, group, "10.00")
     assert len(await desk.resting()) == 1
     await take(desk, group, "0.01")
