@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from soloist_kalshi import messages
 from soloist_kalshi.numbers import count_to_text, money_to_dollars, notional
 
@@ -22,13 +21,6 @@ COUNT_FILTERS = frozenset({"position", "total_traded"})
 MOST_EVENTS = 10
 
 Held = tuple[MarketState, Position]
-
-
-class _RestingOrderValue(msgspec.Struct):
-    """GET /portfolio/summary/total_resting_order_value: whole cents, and dollar texts by shard."""
-
-    total_resting_order_value: int
-    resting_order_value_breakdown: list[messages.BalanceOfShard]
 
 
 # ---------------------------------------------------------------------- balance
@@ -74,7 +66,7 @@ def total_resting_order_value(request: Request) -> Reply:
     by_shard: dict[int, int] = {}
     for (_, shard), money in request.exchange.account(request.sender.account_id).reserved.items():
         by_shard[shard] = by_shard.get(shard, 0) + money
-    return 200, _RestingOrderValue(
+    return 200, messages.RestingOrderValue(
         total_resting_order_value=sum(by_shard.values()) // CENT,
         resting_order_value_breakdown=[
             messages.BalanceOfShard(exchange_index=shard, balance=dollars(money))

@@ -461,6 +461,14 @@ def test_queue_positions_count_the_contracts_in_front(trading):
         ("/portfolio/settlements", messages.SettlementPage),
         ("/portfolio/orders", messages.OrderPage),
         ("/portfolio/orders/queue_positions", messages.QueuePositionList),
+        ("/portfolio/summary/total_resting_order_value", messages.RestingOrderValue),
+        ("/portfolio/order_groups", messages.OrderGroupList),
+        ("/portfolio/subaccounts/balances", messages.SubaccountBalances),
+        ("/portfolio/subaccounts/netting", messages.SubaccountNettingList),
+        ("/portfolio/subaccounts/transfers", messages.TransferPage),
+        ("/portfolio/intra_exchange_instance_transfers", messages.ShardTransferPage),
+        ("/series/fee_changes", messages.SeriesFeeChanges),
+        ("/events/fee_changes", messages.EventFeeChangePage),
         ("/markets", messages.MarketPage),
         ("/markets/trades", messages.TradePage),
         ("/markets/M2/orderbook", messages.OrderBookReply),
@@ -479,6 +487,11 @@ def test_our_client_reads_every_list_and_knows_every_field(trading, path, kind):
     buy(trading, "2.00", "0.40")
     trading.order(ticker="M2")
     settle(trading, "M1", "yes")
+    account_id = trading.me.account_id
+    trading.exchange.open_subaccount(account_id)
+    trading.exchange.transfer(account_id, "within", 0, 1, 1_000_000)
+    trading.exchange.transfer(account_id, "across", 0, 0, 1_000_000, exchange_index_to=2)
+    trading.call("POST", "/portfolio/order_groups/create", {"contracts_limit": 2})
     unknown = UnknownFields()
     decode(encode(trading.get(path)), kind, unknown)
     assert not unknown.counts
