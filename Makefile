@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint crds images cluster-up cluster-down lock bench model
+.PHONY: help setup demo demo-down test conformance lint crds images cluster-up cluster-down lock bench model
 
 help: ## Show what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,9 @@ test: setup lint ## Run every test; the cluster starts while the first layers ru
 
 model: setup ## Search the protocol's state space, the large worlds too
 	$(BIN)/python -m tests.model
+
+conformance: setup ## Run every conformance card and write docs/conformance.md; VENUE=demo asks the venue's demo instead
+	$(BIN)/python -m tests.conformance.run --venue $(or $(VENUE),local)
 
 lint: setup ## Check style, types, import contracts and that the CRDs are current
 	$(BIN)/ruff check .

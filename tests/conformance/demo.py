@@ -7,6 +7,7 @@ at one cent and cancel them; nothing there trades.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,8 @@ __all__ = ["KEY_FILE", "KEY_ID", "DemoVenue", "missing_settings"]
 REST_URL = "https://external-api.demo.kalshi.co/trade-api/v2"
 WS_URL = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
 KEY_ID, KEY_FILE = "SOLOIST_DEMO_KEY_ID", "SOLOIST_DEMO_KEY_FILE"
+# Tier basic refills its whole Write bucket in a second, and no demo-safe card takes more than that (section 4).
+_CARD_S = 1.0
 # A market is good for cards when one cent is far below its best bid.
 _LOWEST_BID = price_from_dollars("0.10")
 
@@ -48,6 +51,7 @@ class DemoVenue:
 
     def __init__(self) -> None:
         self._tickers: list[str] = []
+        self._next_card_s = 0.0
 
     def rest(self, signer: Signer | None) -> RestClient:
         """Reads and API keys; use as `async with`."""
@@ -58,7 +62,9 @@ class DemoVenue:
         return OrderClient(self.rest_url, signer)
 
     def account(self) -> Account:
-        """Return the one account, whose money and history nobody knows."""
+        """Return the one account, whose money and history nobody knows; no sooner than its buckets can be full again."""
+        time.sleep(max(0.0, self._next_card_s - time.monotonic()))
+        self._next_card_s = time.monotonic() + _CARD_S
         pem = Path(os.environ[KEY_FILE]).read_bytes()
         key_id = os.environ[KEY_ID]
         return Account("demo", key_id, pem, Signer.from_pem(key_id, pem))

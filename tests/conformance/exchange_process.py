@@ -24,6 +24,7 @@ from soloist_kalshi.signing import KeyType, Signer
 PROGRAM = str(Path(sys.executable).with_name("soloist-exchange"))
 READY_S = 20.0
 END_S = 10.0
+LONGEST_ADVANCE_MS = 31 * 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ class ExchangeProcess:
     def advance(self, milliseconds: int) -> None:
         """Move a virtual clock on; whatever falls due meanwhile has happened when this returns."""
         assert self._is_virtual, "a real clock moves by itself: ask for clock='virtual'"
-        self._virtual_ms = self.tell("clock", {"advance_ms": milliseconds})["time_ms"]
+        while milliseconds > 0:
+            step_ms = min(milliseconds, LONGEST_ADVANCE_MS)
+            self._virtual_ms = self.tell("clock", {"advance_ms": step_ms})["time_ms"]
+            milliseconds -= step_ms
 
     def kill(self) -> None:
         """End it with SIGKILL: nothing in it can react."""

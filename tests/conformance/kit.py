@@ -27,6 +27,8 @@ BASE_PATH = "/trade-api/v2"
 ORDERS = "/portfolio/events/orders"
 DEADLINE_MS = 10_000
 DEADLINE_S = 10.0
+LOOK_S = 0.1
+CLIENT_ORDER_ID_PREFIX = "soloist-card-"
 
 
 class Venue(Protocol):
@@ -42,10 +44,15 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def new_client_order_id() -> str:
+    """Return an id that nobody has, by which a card's orders can be told from everybody else's."""
+    return f"{CLIENT_ORDER_ID_PREFIX}{uuid.uuid4()}"
+
+
 def order(ticker: str, side: str, price: str, count: str = "1.00", **fields: Any) -> CreateOrder:
     """A good-till-canceled order with a client order id that nobody has, unless `fields` say otherwise."""
     wanted = {
-        "client_order_id": str(uuid.uuid4()),
+        "client_order_id": new_client_order_id(),
         "time_in_force": "good_till_canceled",
         "self_trade_prevention_type": "taker_at_cross",
     } | fields
@@ -61,7 +68,7 @@ def raw_order(ticker: str, /, **changes: Any) -> dict[str, Any]:
         "price": "0.01",
         "time_in_force": "good_till_canceled",
         "self_trade_prevention_type": "maker",
-        "client_order_id": str(uuid.uuid4()),
+        "client_order_id": new_client_order_id(),
         "post_only": True,
     } | changes
     return {name: value for name, value in body.items() if value is not None}
@@ -176,6 +183,14 @@ class Desk:
         )
         return number
 
+    async def clean_up(self) -> None:
+        """Cancel what cards left behind, of this account's primary subaccount."""
+        for row in await self.reads.list_orders(subaccount=0, status="resting"):
+            if row.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX):
+                await self.orders.cancel(
+                    row.order_id, market_ticker=row.ticker, subaccount=0, deadline_ms=DEADLINE_MS
+                )
+
     def move_to_shard(self, shard: int, dollars: str) -> None:
         """Move money of the primary subaccount from shard 0 to another one (section 11)."""
         body = {
@@ -241,7 +256,9 @@ class Socket:
             async with asyncio.timeout(DEADLINE_S):
                 while not (result := condition()):
                     self._changed.clear()
-                    await self._changed.wait()
+                    # A frame wakes it; what is only counted, such as a duplicate, is seen at the next look.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), LOOK_S)
         except TimeoutError:
             raise AssertionError(
                 f"{what} did not happen; received {self.raw}, closed {self.closed}"

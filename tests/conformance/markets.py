@@ -33,6 +33,7 @@ _KINDS: dict[str, tuple[int, dict[str, Any]]] = {
     # The multipliers make the trade fees of the documented vectors: 0.0085 for 1 @ 0.055, and 0.0041 for 0.30 @ 0.50.
     "vectora": (4, _EMPTY | {"price_level_structure": "deci_cent", "fee": {"multiplier_percent": 233}}),
     "vectorb": (4, _EMPTY | {"fee": {"multiplier_percent": 77}}),
+    "later": (2, _EMPTY | {"create_at_ms": 100 * _DAY_MS}),
     "sibling": (20, {"event": "SIBLINGS"}),
 }
 # Number 1 of each kind is nobody's: a name for whoever needs another market.

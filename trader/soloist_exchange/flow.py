@@ -70,7 +70,7 @@ class Flow(Listener):
         while (due_ms := self._agenda.due_ms()) is not None and due_ms <= self.start_ms:
             self._agenda.run_next()
         for market in self._markets.values():
-            market.come_back(self.start_ms)
+            self._come_back(market)
         if self._replay is not None:
             while self._replay.due_ms() == self.start_ms:
                 self._replay.run_next()
@@ -153,7 +153,7 @@ class Flow(Listener):
             else:
                 self._due.append(entry)
         if self._begun:
-            market.come_back(now_ms)
+            self._come_back(market)
 
     def _move_ms(self) -> int | None:
         if self._replay is not None:

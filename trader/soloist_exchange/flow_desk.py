@@ -71,12 +71,12 @@ class Desk:
         return order
 
     def cancel(self, order: Order) -> None:
-        """Cancel an order if it still rests and the venue lets it go."""
-        if order.status is not Status.RESTING:
+        """Cancel an order if it rests and the venue lets go of orders now; otherwise nothing happens."""
+        now_ms = self.venue.clock_ms()
+        market = self.venue.markets[order.ticker]
+        lets_go = self.venue.exchange_active and market.is_cancelable(now_ms)
+        if order.status is not Status.RESTING or not lets_go:
             return
         if self.recorder is not None:
-            self.recorder.cancelled(self.venue.clock_ms(), int(order.order_id.removeprefix("flow-")))
-        try:
-            self.venue.cancel(order)
-        except Refused:
-            self.refused += 1
+            self.recorder.cancelled(now_ms, int(order.order_id.removeprefix("flow-")))
+        self.venue.cancel(order)

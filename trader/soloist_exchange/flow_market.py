@@ -82,7 +82,7 @@ class MarketFlow:
 
     def move(self, now_ms: int) -> None:
         """Let one step pass. Nothing happens while the market does not trade."""
-        if self.state.status != MarketStatus.ACTIVE:
+        if not self._trades(now_ms):
             return
         if self.state.grid is not self._grid:
             self._change_grid()
@@ -115,12 +115,13 @@ class MarketFlow:
         self.away_until_ms = max(self.away_until_ms, until_ms)
         for order in self.quotes.values():
             self._desk.cancel(order)
-        self.quotes.clear()
+        # What the venue does not let go now, in a pause of the exchange, is taken away when it trades again.
+        self.quotes = {place: order for place, order in self.quotes.items() if order.status is Status.RESTING}
         self._best = None
 
     def come_back(self, now_ms: int) -> None:
         """Quote if the market trades and makers are not away: after a pull, and for markets that never move by themselves."""
-        if self.state.status == MarketStatus.ACTIVE and now_ms >= self.away_until_ms:
+        if self._trades(now_ms) and now_ms >= self.away_until_ms:
             if self.state.grid is not self._grid:
                 self._change_grid()
             self.quote()
@@ -156,6 +157,10 @@ class MarketFlow:
     def order(self, side: int, price: int, contracts: int, life: TimeInForce) -> None:
         """Send an order of a taker."""
         self._desk.place(self.plan.ticker, TAKER_ACCOUNT, side, price, contracts * CONTRACT, life)
+
+    def _trades(self, now_ms: int) -> bool:
+        """Whether the venue takes orders now. At its close time a market is over, even if nobody has said so yet."""
+        return self.state.status == MarketStatus.ACTIVE and now_ms < self.state.close_ms
 
     # ------------------------------------------------------------------ the middle price
 

@@ -243,7 +243,7 @@ class History:
         return _merged(ticker, self._between(ticker, begin_ms, end_ms), period_ms)[-1]
 
     def volume_24h(self, ticker: str) -> int:
-        """Return what was traded in a market in the last 24 hours, to the minute (1/100 contract)."""
+        """Return what was traded in a market in the last 24 hours, to the minute and as far back as candles are kept (1/100 contract)."""
         now_ms = self._clock_ms()
         last = self._before(ticker, now_ms + 1)
         if last is None:

@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: kept alive, pipelined in order, limited in every direction, and upgraded to a WebSocket when asked.
 
-httptools (llhttp) reads; replies are written here, because a reply must wait for the commit of its turn (see `turns`).
+httptools (llhttp) reads. No server library is used, because a reply must wait for the commit of its turn (see `turns`).
 """
 
 import asyncio
@@ -9,16 +9,15 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httptools
-from multidict import MultiDict, MultiDictProxy
 
+from soloist_exchange.http_messages import HTML, JSON, HttpRequest, encode_reply
 from soloist_exchange.turns import Turn
 
 __all__ = [
@@ -32,10 +31,6 @@ __all__ = [
     "Slot",
 ]
 
-JSON: Final = "application/json"
-HTML: Final = "text/html; charset=utf-8"
-_NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
-_STATUS: Final = {item.value: f"HTTP/1.1 {item.value} {item.phrase}\r\n".encode() for item in HTTPStatus}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAMES: Final[dict[bytes, str]] = {}
 _NAMES_KEPT: Final = 256
@@ -52,24 +47,6 @@ class Limits:
     idle_s: float = 600.0  # between requests, and for a reader of replies that does not read
     linger_s: float = 2.0  # for what a client still sends after its request was refused
     pipelined: int = 64
-
-
-@dataclass(slots=True)
-class HttpRequest:
-    """One request, read to its end. Header names are in lower case; a repeated header's values are joined by commas."""
-
-    method: str
-    path: str
-    query_text: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        """The query's parameters, percent-decoded; `getall` of a MultiDict tells repeated ones."""
-        if not self.query_text:
-            return _NO_QUERY
-        return MultiDictProxy(MultiDict(parse_qsl(self.query_text, keep_blank_values=True)))
 
 
 def _lower(name: bytes) -> str:
@@ -99,24 +76,6 @@ class Application(Protocol):
         """Hear that a reply was written."""
 
 
-class _Date:
-    """The Date header, made once a second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._line = b""
-
-    def line(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
-        return self._line
-
-
-_DATE = _Date()
-
-
 class Slot:
     """The place of one reply in the order of its connection."""
 
@@ -138,13 +97,9 @@ class Slot:
         """Answer; the bytes leave after the turn's commit. `sent` sends only that much of the body, and ends the connection."""
         self.status = status
         self.closes = not self.keep_alive or sent is not None
-        head = [_STATUS.get(status) or b"HTTP/1.1 %d Error\r\n" % status, _DATE.line()]
-        if status != HTTPStatus.NO_CONTENT:
-            head.append(b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type.encode(), len(body)))
-        head.append(b"Connection: close\r\n\r\n" if self.closes else b"\r\n")
-        if not self.head_only and body:
-            head.append(body if sent is None else body[:sent])
-        self.data = b"".join(head)
+        self.data = encode_reply(
+            status, body, content_type, closes=self.closes, head_only=self.head_only, sent=sent
+        )
         self.connection.ready()
 
 
@@ -166,9 +121,11 @@ class Connection(asyncio.Protocol):
         self._muted = False
         self._ended = False
         self._paused = False
+        self._stopped = False
         self._lingers = False
         self._rest: bytearray | None = None
         self._problem = 0
+        self._chunk_bytes = 0
         self._in_head = self._in_body = False
         self._new_message()
 
@@ -177,7 +134,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self.deadline_s = self._loop.time() + self._limits.request_s
+        self.deadline_s = self._loop.time() + self._limits.idle_s
         self._application.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -199,8 +156,7 @@ class Connection(asyncio.Protocol):
         """Ask no more of a client that does not read its replies."""
         self._paused = True
         self.deadline_s = self._loop.time() + self._limits.idle_s
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self._stop_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -214,8 +170,9 @@ class Connection(asyncio.Protocol):
         if self._rest is not None:
             self._rest += data
             return
+        self._chunk_bytes = len(data)
         if self._in_head:
-            self._head_bytes += len(data)
+            self._begun_bytes += len(data)
         upgraded: int | None = None
         try:
             self._parser.feed_data(data)
@@ -223,7 +180,7 @@ class Connection(asyncio.Protocol):
             upgraded = int(upgrade.args[0])
         except httptools.HttpParserError:
             self._problem = self._problem or HTTPStatus.BAD_REQUEST
-        if self._in_head and self._head_bytes > self._limits.head_bytes:
+        if self._in_head and self._begun_bytes > self._limits.head_bytes:
             self._problem = self._problem or HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         done, self._done = self._done, []
         last = done.pop()[0] if upgraded is not None and done else None
@@ -233,8 +190,8 @@ class Connection(asyncio.Protocol):
             self._reject(self._problem)
         elif last is not None:
             self._upgrade(last, data[upgraded:])
-        if len(self._slots) > self._limits.pipelined and self.transport is not None:
-            self.transport.pause_reading()
+        if len(self._slots) > self._limits.pipelined:
+            self._stop_reading()
 
     # ---------------------------------------------------------------- parser (httptools calls these)
 
@@ -242,7 +199,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
+        self._begun_bytes = self._body_bytes = 0
 
     def on_message_begin(self) -> None:
         """Begin a request, and its time limit."""
@@ -253,22 +210,23 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take the target, which may come in parts."""
         self._url += url
-        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
-        self._head_bytes += len(name) + len(value) + 4
         key = _NAMES.get(name) or _lower(name)
-        text = value.decode("latin-1")
         headers = self._headers
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if key in headers:
+            headers[key] += ", " + value.decode("latin-1")
+        else:
+            headers[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Check the head before the body comes."""
         self._in_head, self._in_body = False, True
         headers = self._headers
         length = headers.get("content-length", "0")
-        if self._head_bytes > self._limits.head_bytes:
+        most = self._limits.head_bytes
+        if self._begun_bytes + self._chunk_bytes > most and self._head_size() > most:
             self._problem = self._problem or HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         elif not length.isdecimal() or int(length[:18]) > self._limits.body_bytes:
             self._problem = self._problem or HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -276,6 +234,10 @@ class Connection(asyncio.Protocol):
             self._problem = self._problem or HTTPStatus.BAD_REQUEST
         elif headers.get("expect", "").lower() == "100-continue":
             self._go_on()
+
+    def _head_size(self) -> int:
+        """Return the size of a whole head: asked only when more came at once than a head may have."""
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
 
     def _go_on(self) -> None:
         """Ask for the body. With replies still due the client is not asked: it goes on by itself (RFC 9110, 10.1.1)."""
@@ -338,7 +300,7 @@ class Connection(asyncio.Protocol):
                 self.data_received(rest)
             return
         slot = Slot(self, keep_alive=False, head_only=False)
-        waits = bool(self._slots)
+        waits = bool(self._slots) or self._paused  # what a WebSocket takes over is an idle connection
         self._slots.append(slot)
         self._rest = bytearray(rest)
         if waits:
@@ -385,7 +347,8 @@ class Connection(asyncio.Protocol):
             self._application.replied(slot)
         if parts:
             transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-            self.deadline_s = self._loop.time() + self._limits.idle_s
+            if not self._in_head and not self._in_body:
+                self.deadline_s = self._loop.time() + self._limits.idle_s
         if closes and self._lingers:
             self.deadline_s = self._loop.time() + self._limits.linger_s
             if transport.can_write_eof():
@@ -396,8 +359,16 @@ class Connection(asyncio.Protocol):
         else:
             self._resume()
 
+    def _stop_reading(self) -> None:
+        if self.transport is not None and not self._stopped:
+            self._stopped = True
+            self.transport.pause_reading()
+
     def _resume(self) -> None:
-        if self.transport is not None and not self._paused and len(self._slots) <= self._limits.pipelined:
+        if not self._stopped or self._paused or len(self._slots) > self._limits.pipelined:
+            return
+        self._stopped = False
+        if self.transport is not None:
             self.transport.resume_reading()
 
     # ---------------------------------------------------------------- ends

@@ -5,7 +5,7 @@ from soloist_kalshi import messages
 from soloist_kalshi.limits import BATCH_PATH, CANCEL_COST
 
 from soloist_exchange.errors import Refused
-from soloist_exchange.rest_call import DEFAULT_COST, Reply, Request, bad_request, call, decode
+from soloist_exchange.rest_call import DEFAULT_COST, Reply, Request, bad_request, call, decode, message_of
 from soloist_exchange.rest_orders import NewOrder, cancelled, created, own_order, place, subaccount_of
 
 __all__ = ["ROUTES"]
@@ -95,7 +95,7 @@ def _subaccount_or_refusal(request: Request, named: int | None) -> int | Refused
 
 
 def _error(refusal: Refused) -> messages.ItemError:
-    return messages.ItemError(code=refusal.code, message=refusal.message, details=refusal.details)
+    return messages.ItemError(code=refusal.code, message=message_of(refusal), details=refusal.details)
 
 
 def _items(request: Request) -> int:

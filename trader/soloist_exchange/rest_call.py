@@ -1,5 +1,6 @@
 """What every REST call shares: the request, its route, bodies and pages (section 3). Query parameters are checked in `rest_query`."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from soloist_exchange.exchange import Exchange
 
 __all__ = [
     "DEFAULT_COST",
+    "OPERATION",
     "SUBACCOUNTS",
     "Reply",
     "Request",
@@ -22,6 +24,7 @@ __all__ = [
     "decode",
     "encode",
     "invalid",
+    "message_of",
     "not_found",
     "number",
     "page",
@@ -29,6 +32,7 @@ __all__ = [
 
 DEFAULT_COST = 10  # tokens (section 4)
 SUBACCOUNTS = 64
+OPERATION = "{operation}"  # in the text of a refusal: the name that its route has in the specification
 LONGEST_NUMBER = 18  # digits: what SQLite and RFC 3339 can take, and no text that is slow to read
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -119,15 +123,27 @@ def call(
         try:
             return handle(request)
         except Refused as refusal:
-            if refusal.shape != "parameter":
-                raise
-            text = f"Parameter validation failed for {operation}: {refusal.message}"
-            raise Refused(refusal.status, refusal.code, text, shape="parameter") from None
+            raise _worded(refusal, operation) from None
 
     if listed_cost is None:
         assert isinstance(cost, int), "a cost that depends on the request needs one for the list"
         listed_cost = cost
     return Route(method, path, named, scope, write, cost, is_order_book, listed_cost)
+
+
+def _worded(refusal: Refused, operation: str) -> Refused:
+    """Return a refusal in the words of the wire, which names the operation of what it could not read."""
+    if refusal.shape == "parameter":
+        what = refusal.message.replace(OPERATION, operation)
+        text = f"Parameter validation failed for {operation}: {what}"
+        return Refused(refusal.status, refusal.code, text, shape="parameter")
+    details = refusal.details.replace(OPERATION, operation)
+    return Refused(refusal.status, refusal.code, message_of(refusal), details, refusal.shape)
+
+
+def message_of(refusal: Refused) -> str:
+    """Return the message of a refusal: where none was given it is the code with blanks."""
+    return refusal.code.replace("_", " ") if refusal.message == refusal.code else refusal.message
 
 
 def encode(value: Any) -> bytes:
@@ -155,7 +171,24 @@ def decode(body: bytes, kind: type[Body]) -> Body:
         decoder: msgspec.json.Decoder[Body] = _decoder(kind)
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_request(f"json: cannot unmarshal: {error}") from None
+        raise bad_request(_unreadable(str(error))) from None
+
+
+def _unreadable(problem: str) -> str:
+    """Return the decoder's problem in the words that were recorded for a number where a text belongs."""
+    found = _WRONG_TYPE.match(problem)
+    if found is None:
+        return f"json: cannot unmarshal: {problem}"
+    wanted, got, field = found.groups()
+    return (
+        f"json: cannot unmarshal {_GO_WORDS.get(got, got)} into Go struct field {OPERATION}Request.{field} "
+        f"of type {_GO_WORDS.get(wanted, wanted)}"
+    )
+
+
+_WRONG_TYPE = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)` - at `\$\.([^`]+)`")
+# The decoder's names of JSON types, and the ones on the wire; a number is one whatever its digits.
+_GO_WORDS = {"str": "string", "int": "number", "float": "number", "array": "array", "object": "object"}
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from soloist_kalshi import messages
 from soloist_exchange import rest_query as query
 from soloist_exchange import wire
 from soloist_exchange.markets import MarketState
-from soloist_exchange.rest_call import Reply, Request, call, invalid, not_found
+from soloist_exchange.rest_call import Reply, Request, bad_request, call
 from soloist_exchange.rest_markets import live_market
 from soloist_exchange.store_rows import Candle
 
@@ -14,23 +14,33 @@ __all__ = ["ROUTES", "Stretch", "candles_of", "stretch"]
 MINUTE_MS = 60_000
 PERIODS = frozenset({1, 60, 1440})  # minutes
 MOST_MARKETS = 100
-MOST_CANDLES = 10_000
+MOST_CANDLES = 5_000
+MOST_CANDLES_OF_MARKETS = 10_000
+_DECIMALS = 1_000_000
 
 Stretch = tuple[int, int, int]
 
 
-def stretch(request: Request, markets: int = 1) -> Stretch:
-    """Return start, end and period (milliseconds) of the candles asked for, which are those that end from start to end."""
+def stretch(request: Request, markets: int | None = None) -> Stretch:
+    """Return start, end and period (milliseconds) of the candles asked for, which are those that end from start to end.
+
+    The limit counts what a stretch could hold, of one market or (`markets`) of several, before anybody looks whether it is there.
+    """
     start_ms = query.required_integer(request, "start_ts") * 1000
     end_ms = query.required_integer(request, "end_ts") * 1000
     minutes = query.required_integer(request, "period_interval")
     if minutes not in PERIODS:
-        raise invalid("period_interval must be one of 1, 60, 1440")
+        raise query.failed("period_interval", "oneof")
     if end_ms < start_ms:
-        raise invalid("end_ts must not be before start_ts")
+        raise query.failed("end_ts", "gtefield")
     period_ms = minutes * MINUTE_MS
-    if ((end_ms - start_ms) // period_ms + 1) * markets > MOST_CANDLES:
-        raise invalid(f"more than {MOST_CANDLES} candlesticks asked for")
+    millionths = (end_ms - start_ms) * _DECIMALS // period_ms * (markets or 1)
+    most = MOST_CANDLES if markets is None else MOST_CANDLES_OF_MARKETS
+    if millionths > most * _DECIMALS:
+        candles, part = divmod(millionths, _DECIMALS)
+        raise bad_request(
+            f"requested time range with candlesticks: {candles}.{part:06d}, max candlesticks: {most}"
+        )
     return start_ms, end_ms, period_ms
 
 
@@ -51,11 +61,9 @@ def _messages(request: Request, state: MarketState, wanted: Stretch) -> list[mes
 
 
 def list_candlesticks(request: Request) -> Reply:
-    """GET /series/{series_ticker}/markets/{ticker}/candlesticks."""
+    """GET /series/{series_ticker}/markets/{ticker}/candlesticks; nobody looks at the series, as at the venue."""
     wanted = stretch(request)
     state = live_market(request, request.match["ticker"])
-    if state.series_ticker != request.match["series_ticker"]:
-        raise not_found()
     return 200, messages.CandlesticksReply(
         ticker=state.ticker, candlesticks=_messages(request, state, wanted)
     )
@@ -65,7 +73,7 @@ def list_markets_candlesticks(request: Request) -> Reply:
     """GET /markets/candlesticks, in the order asked for; unknown markets are left out."""
     tickers = query.texts(request, "market_tickers", most=MOST_MARKETS)
     if not tickers:
-        raise invalid("market_tickers is required")
+        raise query.failed("market_tickers", "required")
     wanted = stretch(request, len(tickers))
     markets = request.exchange.venue.markets
     rows = [

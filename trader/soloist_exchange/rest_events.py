@@ -10,6 +10,7 @@ from soloist_exchange import wire
 from soloist_exchange.markets import EventState, MarketState, SeriesState
 from soloist_exchange.rest_call import Reply, Request, call, not_found, page
 from soloist_exchange.rest_markets import STATUS_WORDS, has_status, market_message
+from soloist_exchange.rest_windows import cutoff_ms, market_is_history
 
 __all__ = ["ROUTES"]
 
@@ -57,14 +58,20 @@ def get_event(request: Request) -> Reply:
         raise not_found()
     nested = query.boolean(request, "with_nested_markets") is True
     own = _children(request).get(state.ticker, [])
-    beside = [] if nested else [market_message(request, market) for market in own]
+    beside = [] if nested else _live_messages(request, own)
     return 200, messages.EventReply(event=_event(request, state, own, nested=nested), markets=beside)
 
 
 def _event(request: Request, state: EventState, own: list[MarketState], *, nested: bool) -> messages.Event:
     series = request.exchange.venue.series.get(state.series_ticker)
-    markets = [market_message(request, market) for market in own] if nested else None
+    markets = _live_messages(request, own) if nested else None
     return wire.event(state, series, _updated_ms(own), markets)
+
+
+def _live_messages(request: Request, own: list[MarketState]) -> list[messages.Market]:
+    """Return an event's markets without those that are history: the event itself never leaves."""
+    cutoff = cutoff_ms(request.exchange)
+    return [market_message(request, market) for market in own if not market_is_history(market, cutoff)]
 
 
 def _children(request: Request) -> dict[str, list[MarketState]]:

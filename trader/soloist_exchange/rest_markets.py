@@ -166,7 +166,7 @@ def list_orderbooks(request: Request) -> Reply:
     """GET /markets/orderbooks, in the order asked for; unknown markets are left out."""
     tickers = query.texts(request, "tickers", most=MOST_BOOKS, repeated=True)
     if not tickers:
-        raise invalid("tickers is required")
+        raise query.failed("tickers", "required")
     markets = request.exchange.venue.markets
     books = [
         messages.OrderBookOfMarket(ticker=ticker, orderbook_fp=wire.order_book(markets[ticker].book, 0))

@@ -1,5 +1,7 @@
 """Reads of an account's orders and of their places in the queue (section 7)."""
 
+from dataclasses import replace
+
 from soloist_kalshi import messages
 from soloist_kalshi.numbers import count_to_text
 
@@ -31,9 +33,12 @@ def historical_orders(request: Request) -> Reply:
 def _order_page(request: Request, status: str, *, is_history: bool) -> Reply:
     exchange, account_id = request.exchange, request.sender.account_id
     cutoff = cutoff_ms(exchange)
+    wanted = portfolio_range(request, from_ms=query.from_ms(request, "min_ts"), status=status)
+    if is_history:  # what ended before the cutoff was created before it
+        wanted = replace(wanted, to_ms=cutoff if wanted.to_ms is None else min(cutoff, wanted.to_ms))
     rows, cursor = collect(
         lambda asked: exchange.orders_view(account_id, asked),
-        portfolio_range(request, from_ms=query.from_ms(request, "min_ts"), status=status),
+        wanted,
         lambda order: order.sequence,
         lambda order: order_is_history(order, cutoff) is is_history,
     )

@@ -10,7 +10,6 @@ from soloist_kalshi.numbers import (
     NumberError,
     count_from_text,
     count_to_text,
-    money_to_dollars,
     price_from_dollars,
 )
 
@@ -30,6 +29,7 @@ from soloist_exchange.rest_call import (
     number,
 )
 from soloist_exchange.rest_limits import write_cost
+from soloist_exchange.wire import dollars
 
 __all__ = ["ROUTES", "NewOrder", "cancelled", "created", "own_order", "place", "subaccount_of"]
 
@@ -147,7 +147,7 @@ def _average_price(side: int, paid: int, count: int) -> str:
 
 
 def _per_contract(money: int, count: int) -> str:
-    return money_to_dollars(money * COUNT_OF_ONE // count)
+    return dollars(money * COUNT_OF_ONE // count)
 
 
 def _read_price(text: str) -> int:

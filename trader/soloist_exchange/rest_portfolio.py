@@ -2,39 +2,25 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from soloist_kalshi import messages
-from soloist_kalshi.numbers import count_to_text, money_to_dollars, notional, price_to_dollars
+from soloist_kalshi.numbers import count_to_text, money_to_dollars, notional
 
 from soloist_exchange import rest_query as query
 from soloist_exchange import wire
 from soloist_exchange.ledger import CENT, DOLLAR, Position
 from soloist_exchange.markets import MarketState, MarketStatus
 from soloist_exchange.orders import ASK, BID
-from soloist_exchange.rest_call import Reply, Request, call, invalid, page
+from soloist_exchange.rest_call import Reply, Request, call, page
 from soloist_exchange.rest_windows import collect, cutoff_ms, live_from, market_is_history
 from soloist_exchange.store_rows import Range
+from soloist_exchange.wire import dollars
 
-__all__ = ["ROUTES", "dollars", "event_tickers", "portfolio_range", "position_page"]
+__all__ = ["ROUTES", "event_tickers", "portfolio_range", "position_page"]
 
 COUNT_FILTERS = frozenset({"position", "total_traded"})
 MOST_EVENTS = 10
-MONEY_PER_PRICE = 100
 
 Held = tuple[MarketState, Position]
-
-
-class _RestingOrderValue(msgspec.Struct):
-    """GET /portfolio/summary/total_resting_order_value: whole cents, and dollar texts by shard."""
-
-    total_resting_order_value: int
-    resting_order_value_breakdown: list[messages.BalanceOfShard]
-
-
-def dollars(money: int) -> str:
-    """Return a balance as the venue prints it: four decimals, and six only where they are needed."""
-    price, rest = divmod(money, MONEY_PER_PRICE)
-    return money_to_dollars(money) if rest else price_to_dollars(price)
 
 
 # ---------------------------------------------------------------------- balance
@@ -80,7 +66,7 @@ def total_resting_order_value(request: Request) -> Reply:
     by_shard: dict[int, int] = {}
     for (_, shard), money in request.exchange.account(request.sender.account_id).reserved.items():
         by_shard[shard] = by_shard.get(shard, 0) + money
-    return 200, _RestingOrderValue(
+    return 200, messages.RestingOrderValue(
         total_resting_order_value=sum(by_shard.values()) // CENT,
         resting_order_value_breakdown=[
             messages.BalanceOfShard(exchange_index=shard, balance=dollars(money))
@@ -95,11 +81,12 @@ def total_resting_order_value(request: Request) -> Reply:
 def list_positions(request: Request) -> Reply:
     """GET /portfolio/positions, by ticker."""
     subaccount = query.subaccount(request, 0) or 0
-    archived = archived_events(request)
+    holdings = _holdings(request, subaccount)
+    archived = archived_events(request, holdings)
     keeps_settled = request.exchange.venue.switches.settled_positions == "kept"
     found = [
         (state, held)
-        for state, held in _holdings(request, subaccount)
+        for state, held in holdings
         if state.event_ticker not in archived and (keeps_settled or state.status != MarketStatus.FINALIZED)
     ]
     return position_page(request, found)
@@ -112,7 +99,7 @@ def position_page(request: Request, holdings: Iterable[Held]) -> Reply:
     index = query.exchange_index(request)
     filters = query.texts(request, "count_filter", most=len(COUNT_FILTERS))
     if not COUNT_FILTERS.issuperset(filters):
-        raise invalid(f"count_filter takes {', '.join(sorted(COUNT_FILTERS))}")
+        raise query.failed("count_filter", "oneof")
     found = [
         (state, held)
         for state, held in holdings
@@ -158,23 +145,25 @@ def _holdings(request: Request, subaccount: int) -> list[Held]:
     return [(markets[ticker], held) for ticker, held in sorted(found.items()) if ticker in markets]
 
 
-def archived_events(request: Request) -> frozenset[str]:
-    """Return the events whose markets all settled before the cutoff: their positions are history, together."""
+def archived_events(request: Request, holdings: list[Held]) -> frozenset[str]:
+    """Return the events of holdings whose markets all settled before the cutoff: their positions are history, together."""
     cutoff = cutoff_ms(request.exchange)
-    archived: set[str] = set()
-    live: set[str] = set()
-    for state in request.exchange.venue.markets.values():
-        (archived if market_is_history(state, cutoff) else live).add(state.event_ticker)
-    return frozenset(archived - live)
+    archived = {state.event_ticker for state, _ in holdings if market_is_history(state, cutoff)}
+    if not archived:
+        return frozenset()
+    return frozenset(archived) - {
+        state.event_ticker
+        for state in request.exchange.venue.markets.values()
+        if not market_is_history(state, cutoff)
+    }
 
 
 def historical_positions(request: Request) -> Reply:
     """GET /historical/positions: those of events that settled, whole, before the cutoff."""
     subaccount = query.subaccount(request, 0) or 0
-    archived = archived_events(request)
-    return position_page(
-        request, [item for item in _holdings(request, subaccount) if item[0].event_ticker in archived]
-    )
+    holdings = _holdings(request, subaccount)
+    archived = archived_events(request, holdings)
+    return position_page(request, [item for item in holdings if item[0].event_ticker in archived])
 
 
 # ---------------------------------------------------------------------- fills and settlements

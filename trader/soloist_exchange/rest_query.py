@@ -1,13 +1,15 @@
 """Query parameters, checked as the venue checks them: a bad one is HTTP 400 with the `{"msg": ...}` body (sections 3.1 and 3.4)."""
 
 from soloist_exchange.auth import require_subaccount
-from soloist_exchange.rest_call import SUBACCOUNTS, Request, invalid, number
+from soloist_exchange.errors import Refused
+from soloist_exchange.rest_call import OPERATION, SUBACCOUNTS, Request, invalid, number
 
 __all__ = [
     "boolean",
     "choice",
     "cursor",
     "exchange_index",
+    "failed",
     "from_ms",
     "integer",
     "limit",
@@ -27,6 +29,14 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
+def failed(name: str, tag: str) -> Refused:
+    """Return the refusal of a parameter that breaks a rule, in the words that the venue's validator was seen to use."""
+    field = "".join(part.capitalize() for part in name.split("_"))
+    return invalid(
+        f"Key: '{OPERATION}Params.{field}' Error:Field validation for '{field}' failed on the '{tag}' tag"
+    )
+
+
 def text(request: Request, name: str) -> str:
     """Return a parameter, "" when it is absent."""
     return request.query.get(name, "")
@@ -39,7 +49,7 @@ def texts(request: Request, name: str, *, most: int, repeated: bool = False) -> 
         given = all_of(name, [])
     found = tuple(part for item in given for part in item.split(",") if part)
     if len(found) > most:
-        raise invalid(f"{name} names {len(found)}, at most {most} are allowed")
+        raise failed(name, "max")
     return found
 
 
@@ -54,9 +64,9 @@ def integer(request: Request, name: str, *, least: int = 0, most: int | None = N
         raise invalid(f"{name} is not an integer")
     value = -value if negative else value
     if value < least:
-        raise invalid(f"{name} must be at least {least}")
+        raise failed(name, "gte")
     if most is not None and value > most:
-        raise invalid(f"{name} must be at most {most}")
+        raise failed(name, "lte")
     return value
 
 
@@ -64,7 +74,7 @@ def required_integer(request: Request, name: str) -> int:
     """Return a parameter that must be there, as an integer."""
     value = integer(request, name)
     if value is None:
-        raise invalid(f"{name} is required")
+        raise failed(name, "required")
     return value
 
 
@@ -72,7 +82,7 @@ def choice(request: Request, name: str, choices: frozenset[str]) -> str:
     """Return a parameter that is one of a few words, "" when it is absent."""
     given = request.query.get(name, "")
     if given and given not in choices:
-        raise invalid(f"{name} must be one of {', '.join(sorted(choices))}")
+        raise failed(name, "oneof")
     return given
 
 

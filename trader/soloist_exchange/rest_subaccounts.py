@@ -9,9 +9,9 @@ from soloist_kalshi import messages
 from soloist_exchange import rest_query as query
 from soloist_exchange.ledger import CENT
 from soloist_exchange.rest_call import Reply, Request, bad_request, call, decode, not_found, page
-from soloist_exchange.rest_portfolio import MONEY_PER_PRICE, dollars
 from soloist_exchange.rest_windows import collect
 from soloist_exchange.store_rows import Range, TransferRow
+from soloist_exchange.wire import MONEY_PER_PRICE, dollars
 
 __all__ = ["ROUTES"]
 
@@ -40,17 +40,6 @@ class _Transfer(msgspec.Struct):
     exchange_index: Shard = 0
 
 
-class _Transferred(msgspec.Struct):
-    """One row of GET /portfolio/subaccounts/transfers."""
-
-    transfer_id: str
-    from_subaccount: int
-    to_subaccount: int
-    amount_cents: int
-    created_ts: int
-    exchange_index: int
-
-
 class _IntraTransfer(msgspec.Struct):
     """Body of POST /portfolio/intra_exchange_instance_transfer; `amount` is in 1/10 000 dollar."""
 
@@ -61,40 +50,6 @@ class _IntraTransfer(msgspec.Struct):
     destination_exchange_shard: Shard = 0
     source_subaccount: int = 0
     destination_subaccount: int = 0
-
-
-class _TransferId(msgspec.Struct):
-    transfer_id: str
-
-
-class _IntraTransferred(msgspec.Struct):
-    """One transfer between shards."""
-
-    transfer_id: str
-    source: str
-    destination: str
-    source_exchange_shard: int
-    destination_exchange_shard: int
-    amount: str
-    status: str
-    created_ts: int
-
-
-class _IntraReply(msgspec.Struct):
-    transfer: _IntraTransferred
-
-
-class _Netting(msgspec.Struct):
-    subaccount_number: int
-    enabled: bool
-
-
-class _NettingOfShard(_Netting):
-    exchange_index: int
-
-
-class _NettingList(msgspec.Struct):
-    netting_configs: list[_NettingOfShard]
 
 
 # ---------------------------------------------------------------------- subaccounts
@@ -132,16 +87,16 @@ def list_netting(request: Request) -> Reply:
     exchange, account_id = request.exchange, request.sender.account_id
     netting = exchange.netting(account_id)
     rows = [
-        _NettingOfShard(subaccount_number=number, enabled=number in netting, exchange_index=0)
+        messages.SubaccountNetting(subaccount_number=number, enabled=number in netting, exchange_index=0)
         for number in range(exchange.subaccounts(account_id) + 1)
     ]
-    return 200, _NettingList(netting_configs=rows)
+    return 200, messages.SubaccountNettingList(netting_configs=rows)
 
 
 def set_netting(request: Request) -> Reply:
     """PUT /portfolio/subaccounts/netting: kept and told; positions of this exchange always net within a subaccount."""
     query.require_unrestricted(request)
-    wanted = decode(request.body, _Netting)
+    wanted = decode(request.body, messages.SubaccountNetting)
     _require_open(request, wanted.subaccount_number)
     request.exchange.set_netting(request.sender.account_id, wanted.subaccount_number, enabled=wanted.enabled)
     return 200, messages.Empty()
@@ -181,7 +136,7 @@ def list_transfers(request: Request) -> Reply:
     query.require_unrestricted(request)
     rows, cursor = _transfers(request, query.limit(request), is_intra=False)
     shown = [
-        _Transferred(
+        messages.TransferRecord(
             transfer_id=row.client_transfer_id,
             from_subaccount=row.from_subaccount,
             to_subaccount=row.to_subaccount,
@@ -213,7 +168,7 @@ def intra_transfer(request: Request) -> Reply:
         exchange_index_to=wanted.destination_exchange_shard,
         money=wanted.amount * MONEY_PER_PRICE,
     )
-    return 200, _TransferId(transfer_id)
+    return 200, messages.ShardTransferReply(transfer_id=transfer_id)
 
 
 def list_intra_transfers(request: Request) -> Reply:
@@ -236,7 +191,7 @@ def get_intra_transfer(request: Request) -> Reply:
     )
     if not found:
         raise not_found()
-    return 200, _IntraReply(_intra(found[0]))
+    return 200, messages.ShardTransferRecordReply(transfer=_intra(found[0]))
 
 
 def _transfers(request: Request, limit: int, *, is_intra: bool) -> tuple[list[TransferRow], int | None]:
@@ -253,8 +208,8 @@ def _is_intra(row: TransferRow) -> bool:
     return row.exchange_index_from != row.exchange_index_to
 
 
-def _intra(row: TransferRow) -> _IntraTransferred:
-    return _IntraTransferred(
+def _intra(row: TransferRow) -> messages.ShardTransferRecord:
+    return messages.ShardTransferRecord(
         transfer_id=row.client_transfer_id,
         source=PREDICTIONS,
         destination=PREDICTIONS,

@@ -192,9 +192,11 @@ def _time_problems(where: Location, plan: MarketPlan) -> Iterator[tuple[Location
 
 
 def _twice(field: str, tickers: list[str]) -> Iterator[tuple[Location, str]]:
+    seen: set[str] = set()
     for index, ticker in enumerate(tickers):
-        if ticker in tickers[:index]:
+        if ticker in seen:
             yield (field, index, "ticker"), f"{ticker} is there twice"
+        seen.add(ticker)
 
 
 def _script_problems(script: Sequence[ScriptAction], tickers: set[str]) -> Iterator[tuple[Location, str]]:
@@ -207,10 +209,11 @@ def _script_problems(script: Sequence[ScriptAction], tickers: set[str]) -> Itera
         )
         if not known:
             yield ("script", index, "ticker"), f"no market of the scenario is called {pattern}"
-        if isinstance(action, ResultAction) and (action.result == "scalar") != (
-            action.settlement_dollars is not None
-        ):
-            yield ("script", index, "result"), "scalar and settlement_dollars go together"
+        if isinstance(action, ResultAction):
+            if (action.result == "scalar") != (action.settlement_dollars is not None):
+                yield ("script", index, "result"), "scalar and settlement_dollars go together"
+            if price_from_dollars(action.settlement_dollars or "0") > PRICE_PER_DOLLAR:
+                yield ("script", index, "settlement_dollars"), "more than a dollar"
 
 
 # ---------------------------------------------------------------------- where it is written

@@ -139,7 +139,7 @@ class _Participants(_Model):
     ] = None
     can_close_early: Annotated[bool, Field(description="can_close_early of the market")] = True
     settlement_timer_ms: Annotated[
-        Later | None, Field(description="settle this long after the result; absent = the exchange's default")
+        Later | None, Field(description="settle this long after the result; absent = an hour")
     ] = None
     determine_at_ms: Annotated[
         Later | None, Field(description="when the result is known; absent = never by itself")

@@ -1,6 +1,6 @@
 """What the state file gives back: one frozen row per thing that is remembered, and which rows a read wants."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from soloist_kalshi.signing import Verifier
 
@@ -159,7 +159,6 @@ class Range:
     to_ms: int | None = None
     tickers: frozenset[str] | None = None
     exchange_index: int | None = None
-    ids: frozenset[str] = field(default=frozenset())  # orders only: rows with these order ids are left out
 
     def wants(self, subaccount: int, ticker: str, time_ms: int, exchange_index: int) -> bool:
         """Whether a row with these fields is in the range, whatever its number, order id and status."""

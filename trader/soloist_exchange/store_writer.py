@@ -65,6 +65,7 @@ class Writer(Listener):
         self._groups: set[tuple[int, str]] = set()
         self._markets: dict[str, MarketState] = {}
         self._traded: dict[str, MarketState] = {}
+        self._internal: list[Account] = []
         self._pauses = False
         self._day = clock_ms() // DAY_MS
 
@@ -374,7 +375,9 @@ class Writer(Listener):
 
     def _write_markets(self) -> None:
         self._store.save_markets((ticker, encode_market(market)) for ticker, market in self._markets.items())
-        internal = [account for account in self._venue.ledger.accounts.values() if account.internal]
+        if not self._internal:  # the scenario opens all of them when it begins
+            self._internal = [account for account in self._venue.ledger.accounts.values() if account.internal]
+        internal = self._internal
         self._store.save_statistics(
             (
                 ticker,

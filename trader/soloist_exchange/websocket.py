@@ -72,6 +72,10 @@ def _header(opcode: int, length: int) -> bytes:
     return bytes((_FIN | opcode, _LONG)) + length.to_bytes(8, "big")
 
 
+# Almost every frame that is sent is shorter than this: its head is looked up.
+_HEADS: Final = tuple(_header(_TEXT, length) for length in range(1024))
+
+
 def _close_frame(code: int) -> bytes:
     return _header(_CLOSE, 2) + code.to_bytes(2, "big")
 
@@ -129,7 +133,8 @@ class Outbox:
             for frame in frames:
                 length = len(frame) + 1
                 if length < DEFLATED_FROM or not self._deflate:
-                    parts += (_header(_TEXT, length), frame, b"\n")
+                    head = _HEADS[length] if length < len(_HEADS) else _header(_TEXT, length)
+                    parts += (head, frame, b"\n")
                 else:
                     packer = zlib.compressobj(1, zlib.DEFLATED, -_WINDOW_BITS)
                     packed = packer.compress(frame + b"\n") + packer.flush(zlib.Z_SYNC_FLUSH)[: -len(_TAIL)]

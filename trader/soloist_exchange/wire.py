@@ -1,9 +1,10 @@
 """From the exchange's integers to the venue's structs: what REST prints, and what the WebSocket shares with it."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from soloist_kalshi import messages
-from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
+from soloist_kalshi import messages, numbers
+from soloist_kalshi.numbers import money_to_dollars
 
 from soloist_exchange.ledger import CENT, DOLLAR, Position
 from soloist_exchange.markets import ONE, EventState, MarketState, SeriesState
@@ -12,9 +13,11 @@ from soloist_exchange.orders import ASK, BID, Order
 from soloist_exchange.store_rows import Candle, PublicTrade, Span, StoredFill, StoredSettlement
 
 __all__ = [
+    "MONEY_PER_PRICE",
     "book_levels",
     "book_side",
     "candle",
+    "dollars",
     "event",
     "latest_candle",
     "market",
@@ -31,13 +34,26 @@ __all__ = [
 ]
 
 PRICE_PER_CENT = 100
+MONEY_PER_PRICE = 100
+TEXTS_KEPT = 1 << 14
+
+# A list of a thousand markets prints the same few prices, counts and times over and over.
+price_to_dollars = lru_cache(TEXTS_KEPT)(numbers.price_to_dollars)
+count_to_text = lru_cache(TEXTS_KEPT)(numbers.count_to_text)
 
 
+@lru_cache(TEXTS_KEPT)
 def rfc3339(time_ms: int) -> str:
-    """Return a time as the venue prints it, with microseconds."""
-    return (
-        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
+    """Return a time as REST prints it: no more decimals of a second than it has."""
+    seconds, milliseconds = divmod(time_ms, 1000)
+    fraction = f".{milliseconds:03d}".rstrip("0") if milliseconds else ""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def dollars(money: int) -> str:
+    """Return money as balances and averages are printed: four decimals, and six only where they are needed."""
+    price, rest = divmod(money, MONEY_PER_PRICE)
+    return money_to_dollars(money) if rest else price_to_dollars(price)
 
 
 def outcome(side: int) -> messages.OutcomeSide:
@@ -117,7 +133,7 @@ def market(state: MarketState, volume_of_day: int) -> messages.Market:
         previous_price_dollars=price_to_dollars(state.previous_price),
         settlement_value_dollars=None if value is None else price_to_dollars(value),
         settlement_ts=rfc3339(state.settled_ms) if state.settled_ms else None,
-        expiration_value=state.result,
+        expiration_value=_expiration_value(state),
         fee_waiver_expiration_time=rfc3339(waiver_ms) if waiver_ms else None,
         rules_primary="A simulated market of the local exchange.",
         rules_secondary="",
@@ -125,6 +141,13 @@ def market(state: MarketState, volume_of_day: int) -> messages.Market:
         price_ranges=[messages.PriceRange(**item) for item in state.ranges],
         exchange_index=state.exchange_index,
     )
+
+
+def _expiration_value(state: MarketState) -> str:
+    """Return what the market ended at: the outcome, or the value of a scalar one."""
+    if state.result == "scalar" and state.settlement_value is not None:
+        return price_to_dollars(state.settlement_value)
+    return state.result
 
 
 def event(
@@ -169,14 +192,18 @@ def series(
     )
 
 
+class _CandlePrice(messages.CandlePrice, frozen=True, kw_only=True, omit_defaults=True):
+    """Of a period without a trade only the price before it: the specification says null, the wire leaves the others out."""
+
+
 def candle(item: Candle) -> messages.Candlestick:
-    """Return a candlestick; prices of a period without a trade are null."""
+    """Return a candlestick."""
     price = item.price
     return messages.Candlestick(
         end_period_ts=item.end_ms // 1000,
         yes_bid=_candle_side(item.bid),
         yes_ask=_candle_side(item.ask),
-        price=messages.CandlePrice(
+        price=_CandlePrice(
             open_dollars=_price(price.open if price else None),
             low_dollars=_price(price.low if price else None),
             high_dollars=_price(price.high if price else None),
@@ -195,9 +222,7 @@ def latest_candle(item: Candle, end_ms: int) -> messages.Candlestick:
         end_period_ts=end_ms // 1000,
         yes_bid=_candle_side(Span(item.bid.close, item.bid.close, item.bid.close, item.bid.close)),
         yes_ask=_candle_side(Span(item.ask.close, item.ask.close, item.ask.close, item.ask.close)),
-        price=messages.CandlePrice(
-            previous_dollars=_price(item.price.close if item.price else item.previous)
-        ),
+        price=_CandlePrice(previous_dollars=_price(item.price.close if item.price else item.previous)),
         volume_fp=count_to_text(0),
         open_interest_fp=count_to_text(item.open_interest),
     )
@@ -219,14 +244,15 @@ def _price(price: int | None) -> str | None:
 def order(item: Order) -> messages.Order:
     """Return an order as the portfolio reads show it; what is empty is left out.
 
-    Of the deprecated fields `side` is the outcome that is wanted, so `action` is always buy (and for fills as well).
+    The deprecated `side` is always yes, as recorded: `action` tells the direction on the YES book. For fills `side` is what was
+    acquired, so that `action` is always buy.
     """
     return messages.Order(
         order_id=item.order_id,
         client_order_id=item.client_order_id,
         ticker=item.ticker,
-        side=outcome(item.side),
-        action="buy",
+        side="yes",
+        action="buy" if item.side == BID else "sell",
         outcome_side=outcome(item.side),
         book_side=book_side(item.side),
         type="limit",
@@ -246,7 +272,7 @@ def order(item: Order) -> messages.Order:
         last_update_time=rfc3339(item.updated_ms),
         self_trade_prevention_type=item.self_trade.value,
         order_group_id=item.group_id or None,
-        cancel_order_on_pause=item.cancel_on_pause,
+        cancel_order_on_pause=item.cancel_on_pause or None,
         subaccount_number=item.subaccount,
         exchange_index=item.exchange_index,
     )

@@ -93,13 +93,15 @@ class AccountFacts:
     doubts: int = 0
     portfolio_doubted: bool = False
     _filled: dict[str, int] = field(default_factory=dict)
+    _lacking: set[str] = field(default_factory=set)
+    _names: set[str] = field(default_factory=set)
 
     # Our own writes
 
     def intend(self, order: CreateOrder, now_ms: int) -> None:
         """Note an order before it is sent; raises ValueError for a client order id that was used before."""
         name = order.client_order_id or ""
-        if not name or name in self.intents or any(o.client_order_id == name for o in self.orders.values()):
+        if not name or name in self.intents or name in self._names:
             raise ValueError(f"client order id {name!r} is empty or was used before: an intent is sent once")
         self.intents[name] = Intent(order, now_ms)
 
@@ -270,16 +272,29 @@ class AccountFacts:
     @property
     def incomplete(self) -> list[str]:
         """Ids of orders that are known to have filled more than the fills that we know: a frame was lost."""
-        return [
-            order.order_id
-            for order in self.orders.values()
-            if order.filled > self._filled.get(order.order_id, 0)
-        ]
+        return sorted(self._lacking)
 
     @property
     def is_settled(self) -> bool:
         """Whether no question is open: no intent, no suspect, no missing fill, no doubt about positions and money."""
-        return not (self.intents or self.suspects or self.portfolio_doubted or self.incomplete)
+        return not (self.intents or self.suspects or self.portfolio_doubted or self._lacking)
+
+    def forget(self, before_ms: int) -> int:
+        """Drop orders that ended before a time of the venue, with their fills, and return how many; call it when all is settled.
+
+        Positions and balance stay. A frame that is older still would be taken for news, until the next read of the portfolio.
+        """
+        gone = {
+            order.order_id
+            for order in self.orders.values()
+            if order.status != "resting" and 0 < order.updated_ms < before_ms
+        } - self.suspects.keys() - self._lacking  # fmt: skip
+        if gone:
+            for order_id in gone:
+                self._names.discard(self.orders.pop(order_id).client_order_id)
+                self._filled.pop(order_id, None)
+            self.fills = {key: fill for key, fill in self.fills.items() if fill.order_id not in gone}
+        return len(gone)
 
     def _merge(self, news: OrderFacts, *, is_read: bool) -> None:
         """Put news of an order together with what is known of it.
@@ -289,7 +304,9 @@ class AccountFacts:
         self.intents.pop(news.client_order_id, None)
         known = self.orders.get(news.order_id)
         if known is None:
+            self._names.add(news.client_order_id)
             self.orders[news.order_id] = news
+            self._weigh(news.order_id)
             self._doubt()
             return
         is_newer = news.updated_ms > known.updated_ms or (is_read and news.updated_ms == known.updated_ms)
@@ -308,6 +325,7 @@ class AccountFacts:
             merged = replace(merged, status=news.status)
         if merged != known:
             self.orders[news.order_id] = merged
+            self._weigh(news.order_id)
             self._doubt()
 
     def _add_fill(self, fill: FillFacts, *, is_read: bool = False) -> None:
@@ -317,11 +335,20 @@ class AccountFacts:
             return
         self.fills[key] = fill
         self._filled[fill.order_id] = self._filled.get(fill.order_id, 0) + fill.count
+        self._weigh(fill.order_id)
         signed = fill.count if fill.side == "bid" else -fill.count
         self.positions[fill.ticker] = self.positions.get(fill.ticker, 0) + signed
         if not self.positions[fill.ticker]:
             del self.positions[fill.ticker]
         self._doubt()
+
+    def _weigh(self, order_id: str) -> None:
+        """Note whether an order filled more than its fills that we know."""
+        order = self.orders.get(order_id)
+        if order is not None and order.filled > self._filled.get(order_id, 0):
+            self._lacking.add(order_id)
+        else:
+            self._lacking.discard(order_id)
 
     def _ask(self, order_id: str) -> None:
         """Raise a question about an order, which a read sent from now on answers."""

@@ -37,7 +37,7 @@ class AccountViewPolicy:
     A connection whose subscriptions are not confirmed within `answer_ms` is made anew.
 
     An intent counts as absent when a read that is `absent_after_ms` fresher than its last sending does not show it: until then the
-    request may still be under way.
+    request may still be under way. Orders that ended longer ago than `keep_ms` are forgotten.
     """
 
     period_ms: int = 30_000
@@ -47,6 +47,7 @@ class AccountViewPolicy:
     overlap_ms: int = 120_000
     absent_after_ms: int = 30_000
     agreeing_reads: int = 5
+    keep_ms: int = 3_600_000
 
 
 class AccountView:
@@ -136,13 +137,16 @@ class AccountView:
         self.reads += 1
         generation = self._generation
         await self._read_orders()
+        await self._read_missing_fills()  # before positions, which have them in already
         agreed = await self._read_portfolio()
-        await self._read_missing_fills()
         await self._close_intents()
         self._tell()
         if agreed and generation == self._generation and len(self._subscribed) == len(_CHANNELS):
             self._is_current = True
-        return agreed and self.facts.is_settled
+        settled = agreed and self.facts.is_settled
+        if settled:
+            self.facts.forget(self._rest.clock.venue_ms() - self.policy.keep_ms)
+        return settled
 
     # REST
 

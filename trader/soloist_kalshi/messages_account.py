@@ -19,6 +19,11 @@ __all__ = [
     "GenerateApiKey",
     "GeneratedApiKey",
     "LimitGrant",
+    "ShardTransfer",
+    "ShardTransferPage",
+    "ShardTransferRecord",
+    "ShardTransferRecordReply",
+    "ShardTransferReply",
     "SubaccountBalance",
     "SubaccountBalances",
     "SubaccountNetting",
@@ -144,17 +149,13 @@ class SubaccountBalances(Body, frozen=True, kw_only=True):
 
 
 class SubaccountTransfer(Body, frozen=True, kw_only=True):
-    """Body of POST /portfolio/subaccounts/transfer; `client_transfer_id` may be used once, for good.
-
-    The shards are for an intra-exchange transfer; left out, both are shard 0.
-    """
+    """Body of POST /portfolio/subaccounts/transfer, on one shard; `client_transfer_id` may be used once, for good."""
 
     client_transfer_id: str
     from_subaccount: int
     to_subaccount: int
     amount_cents: Annotated[int, msgspec.Meta(ge=1)]
-    from_exchange_index: int | None = None
-    to_exchange_index: int | None = None
+    exchange_index: int | None = None
 
 
 class TransferRecord(Body, frozen=True, kw_only=True):
@@ -165,8 +166,7 @@ class TransferRecord(Body, frozen=True, kw_only=True):
     to_subaccount: int
     amount_cents: int
     created_ts: int
-    from_exchange_index: int | None = None
-    to_exchange_index: int | None = None
+    exchange_index: int | None = None
 
 
 class TransferPage(Body, frozen=True, kw_only=True):
@@ -181,9 +181,57 @@ class SubaccountNetting(Body, frozen=True, kw_only=True):
 
     subaccount_number: int
     enabled: bool
+    exchange_index: int | None = None
 
 
 class SubaccountNettingList(Body, frozen=True, kw_only=True):
     """GET /portfolio/subaccounts/netting."""
 
     netting_configs: list[SubaccountNetting]
+
+
+class ShardTransfer(Body, frozen=True, kw_only=True):
+    """Body of POST /portfolio/intra_exchange_instance_transfer; `amount` is in 1/10 000 dollar. It has no id of ours.
+
+    Source and destination are `event_contract`; the venue's other instance is not part of this contract.
+    """
+
+    source: str
+    destination: str
+    amount: Annotated[int, msgspec.Meta(ge=1)]
+    source_exchange_shard: int
+    destination_exchange_shard: int
+    source_subaccount: int | None = None
+    destination_subaccount: int | None = None
+
+
+class ShardTransferReply(Body, frozen=True, kw_only=True):
+    """200 of a transfer between shards."""
+
+    transfer_id: str
+
+
+class ShardTransferRecord(Body, frozen=True, kw_only=True):
+    """One transfer between shards; `created_ts` is in Unix seconds."""
+
+    transfer_id: str
+    source: str
+    destination: str
+    source_exchange_shard: int
+    destination_exchange_shard: int
+    amount: DollarText
+    status: str
+    created_ts: int
+
+
+class ShardTransferPage(Body, frozen=True, kw_only=True):
+    """GET /portfolio/intra_exchange_instance_transfers, newest first."""
+
+    transfers: list[ShardTransferRecord]
+    cursor: Cursor = msgspec.UNSET
+
+
+class ShardTransferRecordReply(Body, frozen=True, kw_only=True):
+    """GET /portfolio/intra_exchange_instance_transfers/{transfer_id}."""
+
+    transfer: ShardTransferRecord

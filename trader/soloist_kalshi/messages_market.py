@@ -27,7 +27,7 @@ __all__ = [
     "DailyHours",
     "Event",
     "EventFeeChange",
-    "EventFeeChanges",
+    "EventFeeChangePage",
     "EventPage",
     "EventReply",
     "ExchangeStatus",
@@ -428,10 +428,11 @@ class EventFeeChange(Body, frozen=True, kw_only=True):
     fee_multiplier_override: float | None = None
 
 
-class EventFeeChanges(Body, frozen=True, kw_only=True):
-    """GET /events/fee_changes."""
+class EventFeeChangePage(Body, frozen=True, kw_only=True):
+    """GET /events/fee_changes, which unlike that of series has pages."""
 
-    event_fee_change_arr: list[EventFeeChange]
+    event_fee_changes: list[EventFeeChange]
+    cursor: Cursor = msgspec.UNSET
 
 
 class HistoricalCutoff(Body, frozen=True, kw_only=True):

@@ -206,6 +206,7 @@ class QueuePositionReply(Body, frozen=True, kw_only=True):
 
 
 class RestingOrderValue(Body, frozen=True, kw_only=True):
-    """GET /portfolio/summary/total_resting_order_value, in whole cents."""
+    """GET /portfolio/summary/total_resting_order_value, in whole cents, and in dollars by shard."""
 
     total_resting_order_value: int
+    resting_order_value_breakdown: list[BalanceOfShard] | None = None

@@ -11,7 +11,7 @@ from soloist_kalshi.messages import (
     CandlesticksReply,
     Event,
     EventFeeChange,
-    EventFeeChanges,
+    EventFeeChangePage,
     EventPage,
     EventReply,
     ExchangeStatus,
@@ -136,9 +136,7 @@ class MarketReads(RestTransport):
         books: dict[str, OrderBook] = {}
         signed = self._signer is not None
         for part in _parts(tickers):
-            reply = await self._read(
-                "/markets/orderbooks", OrderBooksReply, {"tickers": ",".join(part)}, signed=signed
-            )
+            reply = await self._read("/markets/orderbooks", OrderBooksReply, {"tickers": part}, signed=signed)
             books |= {item.ticker: item.orderbook_fp for item in reply.orderbooks}
         return books
 
@@ -241,8 +239,8 @@ class MarketReads(RestTransport):
 
     async def get_event_fee_changes(self) -> list[EventFeeChange]:
         """Return the scheduled changes of events' fee overrides."""
-        reply = await self._read("/events/fee_changes", EventFeeChanges, signed=False)
-        return reply.event_fee_change_arr
+        rows = self._rows("/events/fee_changes", {}, EventFeeChangePage, _fee_changes, signed=False)
+        return [row async for row in rows]
 
     async def get_historical_cutoff(self) -> HistoricalCutoff:
         """Return the times before which rows are found with `historical` only."""
@@ -263,3 +261,7 @@ def _trades(page: TradePage) -> list[tuple[Hashable, Trade]]:
 
 def _events(page: EventPage) -> list[tuple[Hashable, Event]]:
     return [(row.event_ticker, row) for row in page.events]
+
+
+def _fee_changes(page: EventFeeChangePage) -> list[tuple[Hashable, EventFeeChange]]:
+    return [(row.id, row) for row in page.event_fee_changes]

@@ -38,7 +38,7 @@ from soloist_kalshi.signing import Signer
 
 __all__ = ["Query", "ReadPolicy", "RestTransport"]
 
-Query = Mapping[str, str | int | bool | None]
+Query = Mapping[str, str | int | bool | list[str] | None]  # a list repeats its name
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _Result = TypeVar("_Result")
@@ -284,10 +284,10 @@ class RestTransport:
         raise VenueProtocolError(f"{path}: more than {_MAX_PAGES} pages", b"")
 
 
-def _query_text(value: str | int | bool) -> str:
+def _query_text(value: str | int | bool | list[str]) -> str | list[str]:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return value if isinstance(value, list) else str(value)
 
 
 def _is_success(status: int) -> bool:

@@ -96,7 +96,7 @@ async def test_an_unknown_market(exchange):
 
 
 @pytest.mark.parametrize(("method", "path"), LEGACY)
-@card("C027", section="8.7", title="The V1 write paths are gone: 410 deprecated_v1_order_endpoint", demo=True)
+@card("C027", section="8.7", title="The V1 write paths are gone: 410 deprecated_v1_order_endpoint")
 def test_the_old_write_paths_are_gone(exchange, account, method, path):
     reply = signed(exchange, account().signer, method, path, json={})
     assert (reply.status_code, reply.json()["error"]["code"], reply.json()["error"]["message"]) == (

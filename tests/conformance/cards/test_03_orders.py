@@ -17,19 +17,19 @@ IOC = {"time_in_force": "immediate_or_cancel"}
     "C030", section="8.1", title="An order far from the market rests, is listed, and is cancelled", demo=True
 )
 async def test_an_order_rests_is_listed_and_cancelled(desk):
-    made = await desk.bid("0.01", "2.50", post_only=True)
+    made = await desk.bid("0.01", "2.00", post_only=True)
     assert isinstance(made, Accepted)
-    assert (made.fill_count, made.remaining_count) == (0, 250)
+    assert (made.fill_count, made.remaining_count) == (0, 200)
     assert (made.average_fill_price, made.average_fee_paid) == (None, None)
     listed = {row.order_id: row for row in await desk.reads.list_orders(subaccount=0, status="resting")}
     shown = listed[made.order_id]
     assert (shown.ticker, shown.book_side, shown.outcome_side) == (desk.ticker, "bid", "yes")
     assert (shown.yes_price_dollars, shown.no_price_dollars) == ("0.0100", "0.9900")
-    assert (shown.initial_count_fp, shown.remaining_count_fp, shown.fill_count_fp) == ("2.50", "2.50", "0.00")
+    assert (shown.initial_count_fp, shown.remaining_count_fp, shown.fill_count_fp) == ("2.00", "2.00", "0.00")
     assert shown.client_order_id == made.client_order_id
     gone = await desk.cancel(made.order_id)
     assert isinstance(gone, Cancelled)
-    assert (gone.order_id, gone.reduced_by) == (made.order_id, 250)
+    assert (gone.order_id, gone.reduced_by) == (made.order_id, 200)
 
 
 @card("C031", section="8.8", title="A cancelled order keeps its counts and gives its money back")

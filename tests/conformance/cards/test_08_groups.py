@@ -26,7 +26,23 @@ async def take(desk, group, count):
     return await desk.bid("0.51", count, order_group_id=group, time_in_force="immediate_or_cancel")
 
 
-@card("C105", section="9", title="A group is created, read, listed and deleted", demo=True)
+@card(
+    "C105", section="9", title="A group is bound to its subaccount: an order of another one cannot be in it"
+)
+async def test_a_group_of_another_subaccount(desks):
+    desk = await desks(tier="advanced")
+    sub = await desk.funded_subaccount("100.00")
+    group = (await desk.orders.create_group(1000, subaccount=sub, deadline_ms=DEADLINE_MS)).order_group_id
+    assert isinstance(await desk.bid("0.40", subaccount=sub, order_group_id=group), Accepted)
+    refused = await desk.bid("0.40", order_group_id=group)
+    assert 400 <= refused.status < 500
+    assert await desk.resting() == set()
+    every = desk.raw("GET", GROUPS).json()["order_groups"]
+    assert [row["id"] for row in every] == [group]  # without a subaccount: those of all
+    assert await desk.reads.list_order_groups(subaccount=0) == []
+
+
+@card("C106", section="9", title="A group is created, read, listed and deleted", demo=True)
 async def test_the_life_of_a_group(desk):
     made = await desk.orders.create_group(1000, **HERE)
     group = made.order_group_id
@@ -38,7 +54,7 @@ async def test_the_life_of_a_group(desk):
         await desk.reads.get_order_group(group, subaccount=0)
 
 
-@card("C106", section="9", title="Without any group the list is `{}`")
+@card("C107", section="9", title="Without any group the list is `{}`")
 def test_no_group(desk):
     reply = desk.raw("GET", GROUPS)
     assert (reply.status_code, reply.json()) == (200, {})
@@ -56,12 +72,12 @@ def test_no_group(desk):
         ({}, 400),
     ],
 )
-@card("C107", section="9", title="The limit is 1 to 1 000 000, as number or text; both must match")
+@card("C108", section="9", title="The limit is 1 to 1 000 000, as number or text; both must match")
 def test_limits_of_a_group(desk, body, status):
     assert desk.raw("POST", f"{GROUPS}/create", json=body).status_code == status
 
 
-@card("C108", section="9", title="A group lists its resting orders")
+@card("C109", section="9", title="A group lists its resting orders")
 async def test_the_orders_of_a_group(grouped):
     desk, group = grouped
     inside = await desk.bid("0.40", order_group_id=group)
@@ -71,7 +87,7 @@ async def test_the_orders_of_a_group(grouped):
 
 
 @card(
-    "C109",
+    "C110",
     section="9",
     title="Matched contracts that reach the limit trigger: the rest is canceled, the fill stands",
 )
@@ -87,7 +103,7 @@ async def test_a_group_triggers(grouped):
     assert await desk.position() == "14.99"
 
 
-@card("C110", section="9", title="Resting orders do not count, only matched contracts")
+@card("C111", section="9", title="Resting orders do not count, only matched contracts")
 async def test_resting_orders_do_not_count(grouped):
     desk, group = grouped
     assert isinstance(await desk.bid("0.40", "50.00", order_group_id=group), Accepted)
@@ -96,7 +112,7 @@ async def test_resting_orders_do_not_count(grouped):
 
 
 @card(
-    "C111",
+    "C112",
     section="16",
     title="A group triggers when the limit is reached, or by switch only beyond it",
     switches=("group_trigger",),
@@ -104,14 +120,18 @@ async def test_resting_orders_do_not_count(grouped):
 async def test_the_edge_of_the_limit(exchange, grouped):
     desk, group = grouped
     await desk.bid("0.40", order_group_id=group)
+    await take(desk, group, "10.00")
+    assert await desk.resting() == set()
     exchange.switch(group_trigger="exceeded")
+    await desk.orders.reset_group(group, **HERE)
+    await desk.bid("0.40", order_group_id=group)
     await take(desk, group, "10.00")
     assert len(await desk.resting()) == 1
     await take(desk, group, "0.01")
     assert await desk.resting() == set()
 
 
-@card("C112", section="9", title="A triggered group refuses new orders until it is reset")
+@card("C113", section="9", title="A triggered group refuses new orders until it is reset")
 async def test_a_triggered_group_refuses(grouped):
     desk, group = grouped
     assert await desk.orders.trigger_group(group, **HERE) == Requested(200)
@@ -124,7 +144,7 @@ async def test_a_triggered_group_refuses(grouped):
 
 
 @card(
-    "C113",
+    "C114",
     section="9",
     title="Trigger cancels every order of the group, and no other: `cancel this strategy`",
 )
@@ -138,7 +158,7 @@ async def test_trigger_is_one_call(grouped):
 
 
 @card(
-    "C114",
+    "C115",
     section="16",
     title="is_auto_cancel_enabled of a triggered group, as the switch says",
     switches=("group_auto_cancel_when_triggered",),
@@ -156,7 +176,7 @@ async def test_the_flag_of_a_triggered_group(exchange, grouped):
 
 
 @card(
-    "C115",
+    "C116",
     section="9",
     title="The window rolls: what was matched 15 seconds ago no longer counts",
     clock="virtual",
@@ -175,7 +195,7 @@ async def test_the_window_rolls(exchange, grouped):
 
 
 @card(
-    "C116",
+    "C117",
     section="9",
     title="A trigger stays when the window has rolled off: there is no reset by itself",
     clock="virtual",
@@ -187,7 +207,7 @@ async def test_no_reset_by_itself(exchange, grouped):
     assert isinstance(await desk.bid("0.40", order_group_id=group), Rejected)
 
 
-@card("C117", section="9", title="A reset clears the counter, too")
+@card("C118", section="9", title="A reset clears the counter, too")
 async def test_a_reset_clears_the_counter(grouped):
     desk, group = grouped
     await take(desk, group, "9.00")
@@ -197,7 +217,7 @@ async def test_a_reset_clears_the_counter(grouped):
     assert len(await desk.resting()) == 1
 
 
-@card("C118", section="9", title="A limit lowered below the rolling total triggers at once")
+@card("C119", section="9", title="A limit lowered below the rolling total triggers at once")
 async def test_a_lower_limit(grouped):
     desk, group = grouped
     await desk.bid("0.40", order_group_id=group)
@@ -208,7 +228,7 @@ async def test_a_lower_limit(grouped):
     assert await desk.resting() == set()
 
 
-@card("C119", section="9", title="Deleting a group cancels its orders; the group is gone")
+@card("C120", section="9", title="Deleting a group cancels its orders; the group is gone")
 async def test_deleting_a_group(grouped):
     desk, group = grouped
     await desk.bid("0.40", order_group_id=group)
@@ -218,7 +238,7 @@ async def test_deleting_a_group(grouped):
     assert (await desk.orders.reset_group(group, **HERE)).status == 404
 
 
-@card("C120", section="9", title="An unknown or foreign group is 404 for every call")
+@card("C121", section="9", title="An unknown or foreign group is 404 for every call")
 async def test_an_unknown_group(desks):
     desk, other = await desks(), await desks()
     foreign = (await other.orders.create_group(1000, **HERE)).order_group_id
@@ -231,7 +251,7 @@ async def test_an_unknown_group(desks):
 
 
 @card(
-    "C121",
+    "C122",
     section="13.4",
     title="order_group_updates: created, limit_updated, triggered, reset, deleted, with seq",
 )

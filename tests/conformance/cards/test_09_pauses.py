@@ -8,7 +8,7 @@ from tests.conformance.cards import card
 
 
 @card(
-    "C122",
+    "C123",
     section="6",
     title="Trading pause: no order is placed or amended (409 trading_is_paused), cancels work",
 )
@@ -22,7 +22,7 @@ async def test_a_trading_pause(exchange, desk):
     assert await desk.resting() == {stays.order_id}
 
 
-@card("C123", section="6", title="Exchange pause: nothing works, not even cancel (409 exchange_is_paused)")
+@card("C124", section="6", title="Exchange pause: nothing works, not even cancel (409 exchange_is_paused)")
 async def test_an_exchange_pause(exchange, desk):
     rests = await desk.bid("0.40", "2.00")
     exchange.pause("exchange")
@@ -38,7 +38,7 @@ async def test_an_exchange_pause(exchange, desk):
 
 
 @card(
-    "C124", section="8.1", title="Orders with cancel_order_on_pause end at a trading pause, the others stay"
+    "C125", section="8.1", title="Orders with cancel_order_on_pause end at a trading pause, the others stay"
 )
 async def test_cancel_order_on_pause(exchange, desk):
     stays = await desk.bid("0.40")
@@ -50,7 +50,7 @@ async def test_cancel_order_on_pause(exchange, desk):
     assert await desk.balance() == "9999.600000"
 
 
-@card("C125", section="6", title="The exchange's status shows both pauses")
+@card("C126", section="6", title="The exchange's status shows both pauses")
 async def test_the_status_shows_pauses(exchange):
     async with exchange.rest(None) as reads:
 
@@ -69,7 +69,7 @@ async def test_the_status_shows_pauses(exchange):
 
 
 @card(
-    "C126",
+    "C127",
     section="3.3",
     title="A refused order of a pause does not use up its id: the same order goes after it",
 )
@@ -81,7 +81,7 @@ async def test_the_id_after_a_pause(exchange, desk):
 
 
 @card(
-    "C127",
+    "C128",
     section="6",
     title="A pause in the middle of a burst: each order is accepted before it or refused after it",
 )

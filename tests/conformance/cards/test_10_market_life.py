@@ -39,7 +39,7 @@ def inactive(outcome):
     )
 
 
-@card("C128", section="6", title="The filter says open, the object says active", demo=True)
+@card("C129", section="6", title="The filter says open, the object says active", demo=True)
 async def test_open_means_active(exchange, ticker):
     async with exchange.rest(None) as reads:
         (found,) = await reads.get_markets(tickers=[ticker], status="open")
@@ -47,7 +47,7 @@ async def test_open_means_active(exchange, ticker):
 
 
 @card(
-    "C129",
+    "C130",
     section="6",
     title="A deactivated market takes no order; resting orders stay, and end when it is activated again",
 )
@@ -65,7 +65,7 @@ async def test_a_deactivated_market(exchange, desk, life):
 
 
 @card(
-    "C130",
+    "C131",
     section="16",
     title="MARKET_INACTIVE is 400, or by switch 409",
     switches=("market_inactive_status",),
@@ -78,7 +78,7 @@ async def test_the_status_of_market_inactive(exchange, desk):
     assert (refused.status, refused.code.lower()) == (409, "market_inactive")
 
 
-@card("C131", section="6", title="A market that has not opened takes no order, and opens without an event")
+@card("C132", section="6", title="A market that has not opened takes no order, and opens without an event")
 async def test_an_unopened_market(exchange, desk, new_ticker):
     ticker = new_ticker("unopened")
     assert (await desk.reads.get_market(ticker)).status == "initialized"
@@ -98,7 +98,7 @@ async def test_an_unopened_market(exchange, desk, new_ticker):
 
 
 @card(
-    "C132",
+    "C133",
     section="6",
     title="At its close time a market closes by itself: resting orders end with CloseCancel",
     clock="virtual",
@@ -118,7 +118,7 @@ async def test_a_market_closes(exchange, desk):
         assert socket.of(frames.UserOrderFrame)[-1].msg.last_update_reason == "CloseCancel"
 
 
-@card("C133", section="3.3", title="After the close every operation is refused, cancel included")
+@card("C134", section="3.3", title="After the close every operation is refused, cancel included")
 async def test_after_the_close(exchange, desk):
     rests = await desk.bid("0.40")
     exchange.market(desk.ticker, "close")
@@ -134,7 +134,7 @@ async def test_after_the_close(exchange, desk):
 
 
 @card(
-    "C134",
+    "C135",
     section="13.4",
     title="A moved close time is told: close_date_updated with close_ts",
     clock="virtual",
@@ -147,7 +147,7 @@ async def test_a_moved_close(exchange, desk, life):
 
 
 @card(
-    "C135",
+    "C136",
     section="5",
     title="A changed price grid holds at once, is told with its ranges, and keeps resting orders",
 )
@@ -167,7 +167,7 @@ async def test_a_changed_grid(exchange, desk, life):
     ]
 
 
-@card("C136", section="13.4", title="Lifecycle frames carry seq, and a market filter is not supported")
+@card("C137", section="13.4", title="Lifecycle frames carry seq, and a market filter is not supported")
 async def test_lifecycle_frames_are_counted(exchange, desks, new_ticker):
     desk = await desks()
     other = new_ticker()
@@ -196,7 +196,7 @@ async def test_lifecycle_frames_are_counted(exchange, desks, new_ticker):
         ("centi", ["0.0001", "0.4055", "0.9999"], ["0.40555"]),
     ],
 )
-@card("C137", section="5", title="price_ranges are the only truth about the grid, whatever the label")
+@card("C138", section="5", title="price_ranges are the only truth about the grid, whatever the label")
 async def test_grids(desk, new_ticker, kind, good, bad):
     ticker = new_ticker(kind)
     grid = (await desk.reads.get_market(ticker)).price_grid()

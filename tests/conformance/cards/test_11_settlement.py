@@ -26,7 +26,7 @@ def decide(exchange, ticker, result, **fields):
 
 
 @pytest.mark.parametrize(("result", "yes_gets", "no_gets"), [("yes", 1000, 0), ("no", 0, 1000)])
-@card("C138", section="12", title="Binary: one dollar per winning contract, nothing per losing one, no fee")
+@card("C139", section="12", title="Binary: one dollar per winning contract, nothing per losing one, no fee")
 async def test_a_binary_settlement(exchange, pair, result, yes_gets, no_gets):
     yes, no = pair
     before = [await cents(yes), await cents(no)]
@@ -37,7 +37,7 @@ async def test_a_binary_settlement(exchange, pair, result, yes_gets, no_gets):
 
 
 @card(
-    "C139",
+    "C140",
     section="7",
     title="A settlement is listed with counts, costs, result and revenue in cents",
 )
@@ -55,7 +55,7 @@ async def test_the_list_of_settlements(exchange, pair):
     assert won.event_ticker == lost.event_ticker
 
 
-@card("C140", section="12", title="Scalar: YES gets the value, NO the rest of the dollar, in whole cents")
+@card("C141", section="12", title="Scalar: YES gets the value, NO the rest of the dollar, in whole cents")
 async def test_a_scalar_settlement(exchange, desks, new_ticker):
     yes, no = await desks(), await desks()
     yes.ticker = no.ticker = new_ticker("scalar")
@@ -74,7 +74,7 @@ async def test_a_scalar_settlement(exchange, desks, new_ticker):
 
 
 @card(
-    "C141",
+    "C142",
     section="12",
     title="Scalar payouts of fractions are rounded to cents, and nothing appears or vanishes",
 )
@@ -93,7 +93,7 @@ async def test_a_scalar_settlement_of_fractions(exchange, desks, new_ticker):
 
 
 @card(
-    "C142",
+    "C143",
     section="6",
     title="determined: the result is known, nothing is paid; settled: it is paid, the market is finalized",
 )
@@ -112,7 +112,7 @@ async def test_determined_then_settled(exchange, pair):
     assert found.ticker == yes.ticker
 
 
-@card("C143", section="13.4", title="determined tells result and value, settled the time")
+@card("C144", section="13.4", title="determined tells result and value, settled the time")
 async def test_the_events_of_a_settlement(exchange, pair):
     yes, _ = pair
     async with connected(exchange, yes.account.signer) as socket:
@@ -138,7 +138,7 @@ async def test_the_events_of_a_settlement(exchange, pair):
     assert isinstance(seen["settled"]["settled_ts"], int)
 
 
-@card("C144", section="6", title="Resting orders end before the payment, and their money comes back")
+@card("C145", section="6", title="Resting orders end before the payment, and their money comes back")
 async def test_resting_orders_before_a_settlement(exchange, desk):
     await desk.bid("0.40", "10.00")
     assert await desk.balance() == "9996.000000"
@@ -148,7 +148,7 @@ async def test_resting_orders_before_a_settlement(exchange, desk):
     assert await desk.reads.list_settlements(subaccount=0) == []
 
 
-@card("C145", section="7", title="Settlements are filtered by market, event and time")
+@card("C146", section="7", title="Settlements are filtered by market, event and time")
 async def test_filters_of_settlements(exchange, pair):
     yes, _ = pair
     decide(exchange, yes.ticker, "yes")
@@ -162,7 +162,7 @@ async def test_filters_of_settlements(exchange, pair):
 
 
 @card(
-    "C146",
+    "C147",
     section="16",
     title="A settled position stays in the list with its profit, or by switch leaves it",
     switches=("settled_positions",),

@@ -27,7 +27,7 @@ def spent(balance):
 
 
 @pytest.mark.parametrize(("price", "fee"), [("0.52", "0.017500"), ("0.99", "0.000700")])
-@card("C147", section="12", title="Seen on the wire: 1 @ 0.52 cost 0.0175, 1 @ 0.99 cost 0.0007")
+@card("C148", section="12", title="Seen on the wire: 1 @ 0.52 cost 0.0175, 1 @ 0.99 cost 0.0007")
 async def test_fees_of_the_wire(desks, new_ticker, price, fee):
     _, taker, (fill,) = await trade(desks, new_ticker("empty"), price, ["1.00"])
     assert (fill.fee_cost, fill.is_taker) == (fee, True)
@@ -43,7 +43,7 @@ async def test_fees_of_the_wire(desks, new_ticker, price, fee):
     ],
 )
 @card(
-    "C148",
+    "C149",
     section="12",
     title="The documented vectors: three equal fills of one order in steps of 0.01, with rebates from the accumulator",
     switches=("fee_precision",),
@@ -58,7 +58,23 @@ async def test_the_documented_vectors(exchange, desks, new_ticker, kind, price, 
     assert spent(await taker.balance()) % 10_000 == 0
 
 
-@card("C149", section="12", title="A direct member's balance moves in steps of 0.0001")
+@card(
+    "C150",
+    section="12",
+    title="The accumulator is an order's own: three orders of one lot get no rebate of each other",
+)
+async def test_the_accumulator_is_per_order(exchange, desks, new_ticker):
+    exchange.switch(fee_precision="indirect")
+    ticker = new_ticker("vectora")
+    maker, taker = await desks(), await desks()
+    maker.ticker = taker.ticker = ticker
+    await maker.ask("0.055", "3.00")
+    for _ in range(3):
+        await taker.bid("0.055", "1.00")
+    assert [fill.fee_cost for fill in await taker.reads.list_fills(subaccount=0)] == ["0.015000"] * 3
+
+
+@card("C151", section="12", title="A direct member's balance moves in steps of 0.0001")
 async def test_a_direct_member(desks, new_ticker):
     _, taker, fills = await trade(desks, new_ticker("centi"), "0.3301", ["0.03"] * 3)
     assert spent(await taker.balance()) % 100 == 0
@@ -66,7 +82,7 @@ async def test_a_direct_member(desks, new_ticker):
 
 
 @card(
-    "C150",
+    "C152",
     section="16",
     title="A trade fee is rounded up to 0.0001, or by switch to 0.000001",
     switches=("fee_step",),
@@ -91,7 +107,7 @@ async def test_the_step_of_a_fee(exchange, desks, new_ticker):
         ("nofee", "0.000000", "0.000000"),
     ],
 )
-@card("C151", section="12", title="Maker fees by fee type, the multiplier, and a fee waiver")
+@card("C153", section="12", title="Maker fees by fee type, the multiplier, and a fee waiver")
 async def test_fee_types(desks, new_ticker, kind, taker_pays, maker_pays):
     maker, _, (taken,) = await trade(desks, new_ticker(kind), "0.50", ["1.00"])
     (made,) = await maker.reads.list_fills(subaccount=0)
@@ -101,7 +117,7 @@ async def test_fee_types(desks, new_ticker, kind, taker_pays, maker_pays):
 
 
 @card(
-    "C152",
+    "C154",
     section="12",
     title="The client's own fee model agrees with the venue's, and with the reply's average",
 )
@@ -118,7 +134,7 @@ async def test_the_clients_fee_model(desk):
 
 
 @card(
-    "C153", section="6", title="A series tells its fee type and multiplier as the client's model needs them"
+    "C155", section="6", title="A series tells its fee type and multiplier as the client's model needs them"
 )
 async def test_the_fee_terms_of_a_series(desk, new_ticker):
     for kind, fee_type, multiplier in (

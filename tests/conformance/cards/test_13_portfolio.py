@@ -11,7 +11,7 @@ IOC = {"time_in_force": "immediate_or_cancel"}
 
 
 @card(
-    "C154", section="7", title="Fills, fees, position and balance agree over several levels and through zero"
+    "C156", section="7", title="Fills, fees, position and balance agree over several levels and through zero"
 )
 async def test_fills_fees_position_and_balance_agree(exchange, desk):
     await desk.bid("0.53", "1500.00", **IOC)
@@ -42,7 +42,7 @@ async def test_fills_fees_position_and_balance_agree(exchange, desk):
     assert exchange.admin("conservation") == {"difference": 0, "unpaired": {}}
 
 
-@card("C155", section="8.1", title="The reply of an order agrees with its fills")
+@card("C157", section="8.1", title="The reply of an order agrees with its fills")
 async def test_the_reply_agrees_with_the_fills(desk):
     made = await desk.ask("0.47", "1500.00", **IOC)
     fills = await desk.reads.list_fills(subaccount=0, order_id=made.order_id)
@@ -55,7 +55,7 @@ async def test_the_reply_agrees_with_the_fills(desk):
     assert abs(made.average_fee_paid - fees * 100 / count) <= 1
 
 
-@card("C156", section="7", title="Maker and taker of one trade share its trade id with the public trade")
+@card("C158", section="7", title="Maker and taker of one trade share its trade id with the public trade")
 async def test_maker_and_taker(desks):
     maker, taker = await desks(), await desks()
     rests = await maker.ask("0.50", "4.00")
@@ -79,7 +79,7 @@ async def test_maker_and_taker(desks):
 
 
 @card(
-    "C157",
+    "C159",
     section="7",
     title="A fill carries no client order id and a time in seconds; both ticker fields agree",
 )
@@ -93,7 +93,7 @@ async def test_the_fields_of_a_fill(exchange, desk):
     assert fill["subaccount_number"] == 0
 
 
-@card("C158", section="7", title="Optional fields of an order are left out when they are empty")
+@card("C160", section="7", title="Optional fields of an order are left out when they are empty")
 async def test_optional_fields_are_left_out(desk):
     await desk.bid("0.40")
     (row,) = desk.raw("GET", "/portfolio/orders").json()["orders"]
@@ -102,7 +102,7 @@ async def test_optional_fields_are_left_out(desk):
 
 
 @card(
-    "C159",
+    "C161",
     section="7",
     title="Orders are filtered by status, market and time; fills by market, order and time",
 )
@@ -121,7 +121,7 @@ async def test_filters(desk):
     assert len(await fills(subaccount=0, ticker=desk.ticker, order_id=filled.order_id)) == 1
 
 
-@card("C160", section="7", title="Orders and fills of an event are found by its ticker")
+@card("C162", section="7", title="Orders and fills of an event are found by its ticker")
 async def test_filter_by_event(desk, new_ticker):
     desk.ticker = new_ticker("sibling")
     await desk.bid("0.51")
@@ -133,7 +133,7 @@ async def test_filter_by_event(desk, new_ticker):
 
 
 @card(
-    "C161",
+    "C163",
     section="7",
     title="Positions are told per market and per event, and can be limited to what is held",
 )
@@ -152,7 +152,7 @@ async def test_positions(desk):
 
 
 @card(
-    "C162",
+    "C164",
     section="7",
     title="balance is the dollars in whole cents, truncated; portfolio_value what is held",
 )
@@ -164,7 +164,7 @@ async def test_balance_and_portfolio_value(desk):
     assert shown.portfolio_value > 0
 
 
-@card("C163", section="7", title="The collateral of all resting orders is one sum")
+@card("C165", section="7", title="The collateral of all resting orders is one sum")
 async def test_total_resting_order_value(desk):
     assert await desk.reads.get_total_resting_order_value() == 0
     await desk.bid("0.40", "10.00")
@@ -172,7 +172,7 @@ async def test_total_resting_order_value(desk):
     assert await desk.reads.get_total_resting_order_value() == 400 + 300
 
 
-@card("C164", section="7", title="Queue positions of several orders come in one call")
+@card("C166", section="7", title="Queue positions of several orders come in one call")
 async def test_queue_positions_of_several(desk):
     first = await desk.bid("0.40")
     second = await desk.bid("0.40", "2.00")
@@ -186,7 +186,7 @@ async def test_queue_positions_of_several(desk):
 @pytest.mark.parametrize(
     "path", ["/portfolio/balance", "/portfolio/orders", "/portfolio/fills", "/portfolio/positions"]
 )
-@card("C165", section="2", title="Portfolio reads need a key", demo=True)
+@card("C167", section="2", title="Portfolio reads need a key", demo=True)
 def test_portfolio_reads_need_a_key(exchange, account, path):
     names = ["KALSHI-ACCESS-KEY", "KALSHI-ACCESS-TIMESTAMP", "KALSHI-ACCESS-SIGNATURE"]
     assert signed(exchange, account().signer, "GET", path, without=names).status_code == 401

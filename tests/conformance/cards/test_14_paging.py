@@ -20,7 +20,7 @@ def ids(page):
     return [row["order_id"] for row in page["orders"]]
 
 
-@card("C166", section="3.4", title="Orders come newest first, in pages that end with an empty cursor")
+@card("C168", section="3.4", title="Orders come newest first, in pages that end with an empty cursor")
 async def test_pages_of_orders(desk):
     made = [(await desk.bid(f"0.3{digit}")).order_id for digit in range(7)]
     seen, sizes, cursor = [], [], ""
@@ -34,7 +34,7 @@ async def test_pages_of_orders(desk):
 
 
 @card(
-    "C167",
+    "C169",
     section="16",
     title="The last page's cursor is an empty text, or by switch null, or absent; the client takes all three",
     switches=("last_cursor",),
@@ -49,7 +49,7 @@ async def test_the_last_cursor(exchange, desk):
     assert seen == ["", None, "absent"]
 
 
-@card("C168", section="3.4", title="Pages lose nothing while orders of an earlier page go away")
+@card("C170", section="3.4", title="Pages lose nothing while orders of an earlier page go away")
 async def test_pages_lose_nothing(desk):
     made = [(await desk.bid(f"0.3{digit}")).order_id for digit in range(6)]
     resting = {"limit": "3", "status": "resting"}
@@ -60,7 +60,7 @@ async def test_pages_lose_nothing(desk):
     assert set(ids(first) + ids(second)) == set(made)
 
 
-@card("C169", section="3.4", title="Pages repeat nothing while new orders arrive")
+@card("C171", section="3.4", title="Pages repeat nothing while new orders arrive")
 async def test_pages_repeat_nothing(desk):
     for digit in range(5):
         await desk.bid(f"0.3{digit}")
@@ -72,7 +72,7 @@ async def test_pages_repeat_nothing(desk):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@card("C170", section="3.4", title="A garbage cursor is silently taken as page one")
+@card("C172", section="3.4", title="A garbage cursor is silently taken as page one")
 async def test_a_garbage_cursor(desk, path):
     await desk.bid("0.51")
     first = desk.raw("GET", path, params={"limit": "5"})
@@ -83,7 +83,7 @@ async def test_a_garbage_cursor(desk, path):
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/events"])
-@card("C171", section="3.4", title="A limit above the maximum is 400, not clamped", demo=True)
+@card("C173", section="3.4", title="A limit above the maximum is 400, not clamped", demo=True)
 def test_a_limit_above_the_maximum(exchange, account, path):
     limit = "201" if path == "/events" else "1001"
     refused = signed(exchange, account().signer, "GET", path, params={"limit": limit})
@@ -92,14 +92,14 @@ def test_a_limit_above_the_maximum(exchange, account, path):
 
 
 @pytest.mark.parametrize("limit", ["many", "-1", "9" * 5000, "1.5"])
-@card("C172", section="3.1", title="A limit that is no number is 400")
+@card("C174", section="3.1", title="A limit that is no number is 400")
 def test_a_limit_that_is_none(desk, limit):
     refused = desk.raw("GET", "/markets", params={"limit": limit})
     assert refused.status_code == 400
     assert refused.json()["msg"].startswith("Parameter validation failed")
 
 
-@card("C173", section="3.4", title="All markets are found page by page, each once, through the client")
+@card("C175", section="3.4", title="All markets are found page by page, each once, through the client")
 async def test_all_markets(exchange):
     async with exchange.rest(None) as reads:
         tickers = [market.ticker async for market in reads.iterate_markets()]
@@ -107,7 +107,7 @@ async def test_all_markets(exchange):
 
 
 @card(
-    "C174", section="3.4", title="Markets come a hundred to a page unless a limit says otherwise", demo=True
+    "C176", section="3.4", title="Markets come a hundred to a page unless a limit says otherwise", demo=True
 )
 def test_the_default_limit(exchange, account):
     page = signed(exchange, account().signer, "GET", "/markets").json()
@@ -115,7 +115,7 @@ def test_the_default_limit(exchange, account):
     assert page["cursor"]
 
 
-@card("C175", section="3.4", title="GET /series is not paged")
+@card("C177", section="3.4", title="GET /series is not paged")
 def test_series_are_not_paged(exchange, account):
     reply = signed(exchange, account().signer, "GET", "/series", params={"limit": "1"}).json()
     assert len(reply["series"]) > 1

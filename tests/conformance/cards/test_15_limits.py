@@ -27,7 +27,7 @@ async def accepted_of(desk, how_many):
     return how_many - len(refused)
 
 
-@card("C176", section="4", title="The limits of the account are readable, with tier and grants", demo=True)
+@card("C178", section="4", title="The limits of the account are readable, with tier and grants", demo=True)
 async def test_the_limits(desk):
     limits = await desk.reads.get_account_limits()
     assert limits.usage_tier in TIERS
@@ -36,14 +36,14 @@ async def test_the_limits(desk):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@card("C177", section="4", title="Each tier has its documented refill rates, those after 2026-09-24")
+@card("C179", section="4", title="Each tier has its documented refill rates, those after 2026-09-24")
 async def test_the_tiers(desks, tier):
     limits = await (await desks(tier=tier)).reads.get_account_limits()
     assert (limits.usage_tier, limits.read.refill_rate, limits.write.refill_rate) == (tier, *TIERS[tier])
 
 
 @card(
-    "C178",
+    "C180",
     section="16",
     title="Bucket capacity: two seconds for basic and advanced reads and for writes above basic, or by switch 1, 2 or 3 s",
     switches=("bucket_capacity",),
@@ -62,7 +62,7 @@ async def test_the_capacity(exchange, desks):
     assert await capacities("basic") == (200, 100)
 
 
-@card("C179", section="4", title="What each call costs is readable", demo=True)
+@card("C181", section="4", title="What each call costs is readable", demo=True)
 async def test_the_costs(desk):
     costs = await desk.reads.get_endpoint_costs()
     assert costs.default_cost == 10
@@ -76,7 +76,7 @@ async def test_the_costs(desk):
 
 
 @card(
-    "C180",
+    "C182",
     section="4",
     title="A write costs 10 tokens, the bucket refills continuously, and a 429 took nothing",
     clock="virtual",
@@ -92,7 +92,7 @@ async def test_writes_and_refill(exchange, desk):
     assert await accepted_of(desk, 12) == 10
 
 
-@card("C181", section="4", title="A cancel costs 2 tokens", clock="virtual")
+@card("C183", section="4", title="A cancel costs 2 tokens", clock="virtual")
 async def test_cancels_are_cheap(exchange, desk):
     made = await desk.bid("0.10")
     assert await accepted_of(desk, 8) == 8  # 90 of 100 tokens
@@ -101,14 +101,14 @@ async def test_cancels_are_cheap(exchange, desk):
     assert (await desk.cancel(made.order_id)).status == 429
 
 
-@card("C182", section="4", title="Reads and writes have a bucket each", clock="virtual")
+@card("C184", section="4", title="Reads and writes have a bucket each", clock="virtual")
 async def test_two_buckets(desk):
     assert await accepted_of(desk, 11) == 10
     assert len(await desk.reads.list_orders(subaccount=0)) == 10
 
 
 @card(
-    "C183",
+    "C185",
     section="4",
     title="All keys of an account share its buckets; another account has its own",
     clock="virtual",
@@ -125,7 +125,7 @@ async def test_keys_share_a_bucket(exchange, desks):
     assert isinstance(await other.bid("0.10"), Accepted)
 
 
-@card("C184", section="4", title="Reads without a key do not draw", clock="virtual")
+@card("C186", section="4", title="Reads without a key do not draw", clock="virtual")
 async def test_unsigned_reads_are_free(exchange, desk):
     async with exchange.rest(None) as reads:
         for _ in range(60):  # 600 tokens, and the bucket holds 400
@@ -133,7 +133,7 @@ async def test_unsigned_reads_are_free(exchange, desk):
     assert desk.raw("GET", "/portfolio/balance").status_code == 200
 
 
-@card("C185", section="4", title="Signed reads cost 10 tokens, a single order 2", clock="virtual")
+@card("C187", section="4", title="Signed reads cost 10 tokens, a single order 2", clock="virtual")
 async def test_what_reads_cost(desk):
     made = await desk.bid("0.10")
     statuses = [desk.raw("GET", f"/portfolio/orders/{made.order_id}").status_code for _ in range(10)]
@@ -141,7 +141,7 @@ async def test_what_reads_cost(desk):
     assert statuses == [200] * 48 + [429]  # 20 + 380 of 400 tokens
 
 
-@card("C186", section="4", title="The upgrade to advanced needs an order among the last hundred, else 403")
+@card("C188", section="4", title="The upgrade to advanced needs an order among the last hundred, else 403")
 async def test_the_upgrade(desk):
     with pytest.raises(VenueForbidden):
         await desk.reads.upgrade_api_usage_level()
@@ -150,7 +150,7 @@ async def test_the_upgrade(desk):
     assert (await desk.reads.get_account_limits()).usage_tier == "advanced"
 
 
-@card("C187", section="4", title="The client waits by the account's buckets instead of being refused")
+@card("C189", section="4", title="The client waits by the account's buckets instead of being refused")
 async def test_the_client_keeps_to_its_buckets(exchange, desk):
     await desk.reads.get_account_limits()
     async with OrderClient(

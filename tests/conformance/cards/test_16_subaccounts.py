@@ -30,7 +30,16 @@ def transfer(number, cents, **changes):
     return SubaccountTransfer(**(fields | changes))
 
 
-@card("C188", section="11", title="Subaccounts are numbered from 1")
+@card("C190", section="11", title="There are 63 numbered subaccounts and no more")
+async def test_the_last_subaccount(desks):
+    desk = await desks(tier="prestige")
+    assert [await desk.reads.create_subaccount() for _ in range(63)] == list(range(1, 64))
+    with pytest.raises(VenueRejected) as refused:
+        await desk.reads.create_subaccount()
+    assert 400 <= refused.value.status < 500
+
+
+@card("C191", section="11", title="Subaccounts are numbered from 1")
 async def test_subaccounts_are_numbered(desks):
     desk = await desks(tier="advanced")
     assert [await desk.reads.create_subaccount() for _ in range(3)] == [1, 2, 3]
@@ -38,7 +47,7 @@ async def test_subaccounts_are_numbered(desks):
     assert numbers == {0, 1, 2, 3}
 
 
-@card("C189", section="11", title="A transfer moves money between subaccounts, and is listed")
+@card("C192", section="11", title="A transfer moves money between subaccounts, and is listed")
 async def test_a_transfer(rich):
     desk, number = rich
     assert (await desk.balance(), await desk.balance(number)) == ("9900.000000", "100.000000")
@@ -51,7 +60,7 @@ async def test_a_transfer(rich):
 
 
 @card(
-    "C190", section="11", title="A client transfer id may be used once: the second is 409 and moves nothing"
+    "C193", section="11", title="A client transfer id may be used once: the second is 409 and moves nothing"
 )
 async def test_a_transfer_id_is_used_up(rich):
     desk, number = rich
@@ -63,7 +72,7 @@ async def test_a_transfer_id_is_used_up(rich):
 
 
 @card(
-    "C191",
+    "C194",
     section="11",
     title="A transfer of more than there is, or to nowhere, is refused and moves nothing",
 )
@@ -76,7 +85,7 @@ async def test_transfers_that_cannot_be(rich):
     assert await desk.balance(number) == "100.000000"
 
 
-@card("C192", section="11", title="An order is paid by its subaccount, and filled into its position")
+@card("C195", section="11", title="An order is paid by its subaccount, and filled into its position")
 async def test_an_order_of_a_subaccount(rich):
     desk, number = rich
     made = await desk.bid("0.51", "10.00", subaccount=number)
@@ -89,7 +98,7 @@ async def test_an_order_of_a_subaccount(rich):
     assert row.subaccount_number == number
 
 
-@card("C193", section="8.2", title="A cancel that names another subaccount is 404, and the order stays")
+@card("C196", section="8.2", title="A cancel that names another subaccount is 404, and the order stays")
 async def test_a_cancel_with_another_subaccount(rich):
     desk, number = rich
     made = await desk.bid("0.40", subaccount=number)
@@ -98,7 +107,7 @@ async def test_a_cancel_with_another_subaccount(rich):
 
 
 @card(
-    "C194",
+    "C197",
     section="7",
     title="Without a subaccount: orders, fills and settlements of all, positions and balance of 0",
 )
@@ -119,7 +128,7 @@ async def test_what_an_omitted_subaccount_means(exchange, rich):
     assert len(rows("settlements", "settlements")) == 2
 
 
-@card("C195", section="11", title="Netting is a setting of each subaccount")
+@card("C198", section="11", title="Netting is a setting of each subaccount")
 async def test_netting(rich):
     desk, number = rich
     before = {row.subaccount_number: row.enabled for row in await desk.reads.list_subaccount_netting()}
@@ -130,7 +139,7 @@ async def test_netting(rich):
 
 
 @card(
-    "C196",
+    "C199",
     section="11",
     title="Collateral is per shard: an order on a shard without money is refused until money is moved",
 )
@@ -152,7 +161,7 @@ async def test_collateral_is_per_shard(desks, new_ticker):
 
 
 @card(
-    "C197",
+    "C200",
     section="8.1",
     title="exchange_index: left out or -1 routes by ticker, the right shard is taken, a wrong one refused",
 )
@@ -169,7 +178,7 @@ async def test_routing(desks, new_ticker):
 
 
 @card(
-    "C198",
+    "C201",
     section="8.2",
     title="A cancel that names neither market nor shard looks on shard 0: 404, or by switch it is routed",
     switches=("wrong_shard_cancel",),
@@ -185,7 +194,7 @@ async def test_a_cancel_on_the_wrong_shard(exchange, desks, new_ticker):
     assert desk.raw("DELETE", f"{ORDERS}/{second.order_id}").status_code == 200
 
 
-@card("C199", section="9", title="A group is bound to its shard: an order on another shard cannot be in it")
+@card("C202", section="9", title="A group is bound to its shard: an order on another shard cannot be in it")
 async def test_a_group_of_another_shard(desks, new_ticker):
     desk = await desks()
     group = (await desk.orders.create_group(1000, subaccount=0, deadline_ms=DEADLINE_MS)).order_group_id
@@ -196,7 +205,7 @@ async def test_a_group_of_another_shard(desks, new_ticker):
 
 
 @card(
-    "C200",
+    "C203",
     section="4",
     title="A write to a shard above 0 draws from that shard's bucket; an auto-routed one by switch from all",
     clock="virtual",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from soloist_kalshi.errors import VenueForbidden, VenueNotFound, VenueUnauthorized
+from soloist_kalshi.messages import SubaccountTransfer
 from soloist_kalshi.orders import Accepted, Rejected
 from soloist_kalshi.signing import Signer, generate_private_key
 
@@ -18,7 +21,7 @@ def key_of(made) -> Signer:
 
 @pytest.mark.parametrize("key_type", ["ed25519", "rsa"])
 @card(
-    "C201",
+    "C204",
     section="10",
     title="A rotation: make a key, prove it by a read and a WebSocket, delete it, see its 401",
 )
@@ -39,7 +42,7 @@ async def test_a_rotation(exchange, desk, key_type):
     assert made.api_key_id not in {key.api_key_id for key in await desk.reads.list_api_keys()}
 
 
-@card("C202", section="10", title="The private key is shown once: no list has it")
+@card("C205", section="10", title="The private key is shown once: no list has it")
 async def test_the_private_key_is_shown_once(desk):
     reply = desk.raw("POST", "/api_keys/generate", json={"name": "once"})
     assert reply.status_code == 201
@@ -52,7 +55,7 @@ async def test_the_private_key_is_shown_once(desk):
 
 
 @card(
-    "C203",
+    "C206",
     section="16",
     title="Deleting a key ends its open WebSockets, or by switch leaves them",
     switches=("deleted_key_ends_websocket",),
@@ -70,7 +73,7 @@ async def test_the_websocket_of_a_deleted_key(exchange, desk):
 
 
 @card(
-    "C204",
+    "C207",
     section="10",
     title="A deletion takes effect at once, or by switch after D_rev",
     clock="virtual",
@@ -89,7 +92,7 @@ async def test_a_delayed_revocation(exchange, desk):
 
 
 @card(
-    "C205",
+    "C208",
     section="10",
     title="The list of keys is current, or by switch behind",
     clock="virtual",
@@ -112,7 +115,7 @@ async def test_a_stale_list_of_keys(exchange, desk):
     assert "hidden" not in await names()
 
 
-@card("C206", section="10", title="Scopes: a reader places nothing, a trader manages no keys")
+@card("C209", section="10", title="Scopes: a reader places nothing, a trader manages no keys")
 async def test_scopes(exchange, desk):
     reader = key_of(await desk.reads.generate_api_key("reader", scopes=["read"]))
     trader = key_of(await desk.reads.generate_api_key("trader", scopes=["read", "write::trade"]))
@@ -129,7 +132,29 @@ async def test_scopes(exchange, desk):
                 await call
 
 
-@card("C207", section="10", title="A key without scopes has read and write")
+@card("C210", section="10", title="write::trade moves no money, write::transfer places no order")
+async def test_scopes_of_money(exchange, desks):
+    desk = await desks(tier="advanced")
+    sub = await desk.funded_subaccount("1.00")
+    trader = key_of(await desk.reads.generate_api_key("trader", scopes=["read", "write::trade"]))
+    payer = key_of(await desk.reads.generate_api_key("payer", scopes=["read", "write::transfer"]))
+
+    def wanted():
+        return SubaccountTransfer(
+            client_transfer_id=str(uuid.uuid4()), from_subaccount=0, to_subaccount=sub, amount_cents=100
+        )
+
+    async with exchange.rest(trader) as client, exchange.orders(trader) as orders:
+        with pytest.raises(VenueForbidden):
+            await client.transfer(wanted())
+        assert isinstance(await place(orders, order(desk.ticker, "bid", "0.40")), Accepted)
+    async with exchange.rest(payer) as client, exchange.orders(payer) as orders:
+        await client.transfer(wanted())
+        assert (await place(orders, order(desk.ticker, "bid", "0.40"))).status == 403
+    assert await desk.balance(sub) == "2.000000"
+
+
+@card("C211", section="10", title="A key without scopes has read and write")
 async def test_default_scopes(desk):
     made = await desk.reads.generate_api_key("default")
     (shown,) = [key for key in await desk.reads.list_api_keys() if key.api_key_id == made.api_key_id]
@@ -137,7 +162,7 @@ async def test_default_scopes(desk):
 
 
 @card(
-    "C208",
+    "C212",
     section="2",
     title="A key restricted to a subaccount: 403 with the documented text outside of its set",
 )
@@ -171,7 +196,7 @@ async def test_a_restricted_key(exchange, desk):
     ],
 )
 @card(
-    "C209", section="10", title="Keys that cannot be made: write without read, unknown scope or type, no name"
+    "C213", section="10", title="Keys that cannot be made: write without read, unknown scope or type, no name"
 )
 async def test_keys_that_cannot_be_made(desk, body):
     assert desk.raw("POST", "/api_keys/generate", json=body).status_code == 400
@@ -180,7 +205,7 @@ async def test_keys_that_cannot_be_made(desk, body):
 
 @pytest.mark.parametrize("key_type", ["ed25519", "rsa"])
 @card(
-    "C210", section="10", title="An own public key is taken from tier premier on, and refused with 403 below"
+    "C214", section="10", title="An own public key is taken from tier premier on, and refused with 403 below"
 )
 async def test_an_own_public_key(exchange, desks, key_type):
     pair = generate_private_key(key_type)
@@ -193,7 +218,7 @@ async def test_an_own_public_key(exchange, desks, key_type):
         await client.get_balance(subaccount=0)
 
 
-@card("C211", section="10", title="Keys of another account cannot be seen or deleted")
+@card("C215", section="10", title="Keys of another account cannot be seen or deleted")
 async def test_keys_of_another_account(desks):
     one, two = await desks(), await desks()
     assert {key.api_key_id for key in await two.reads.list_api_keys()} == {two.account.key_id}
@@ -203,7 +228,7 @@ async def test_keys_of_another_account(desks):
 
 
 @card(
-    "C212",
+    "C216",
     section="10",
     title="The keys of the account are listed with scopes, never with a secret",
     demo=True,

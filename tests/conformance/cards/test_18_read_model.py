@@ -22,7 +22,7 @@ async def lagging(exchange, desk):
 
 
 @card(
-    "C213",
+    "C217",
     section="3.5",
     title="By switch, a fresh order is not found at first: a 404 does not mean unknown",
     clock="virtual",
@@ -38,7 +38,7 @@ async def test_a_fresh_order_is_not_found(exchange, lagging):
 
 
 @card(
-    "C214",
+    "C218",
     section="3.5",
     title="By switch, a canceled order reads `resting` for a while, and a second cancel is 404 all the same",
     clock="virtual",
@@ -55,7 +55,7 @@ async def test_a_cancelled_order_still_rests(exchange, lagging):
 
 
 @card(
-    "C215",
+    "C219",
     section="3.5",
     title="By switch, balance, positions and fills lag together",
     clock="virtual",
@@ -73,7 +73,7 @@ async def test_money_and_fills_lag(exchange, lagging):
 
 
 @card(
-    "C216",
+    "C220",
     section="3.5",
     title="as_of_time tells how fresh the portfolio reads are",
     clock="virtual",
@@ -91,7 +91,7 @@ async def test_as_of_time(exchange, lagging):
 
 
 @card(
-    "C217",
+    "C221",
     section="3.5",
     title="The order stream does not lag: it is how a client knows before the reads do",
     clock="virtual",

@@ -20,7 +20,7 @@ def public(exchange, path, **query):
 
 
 @card(
-    "C218",
+    "C222",
     section="6",
     title="A market has every required field, and its NO prices mirror the YES prices",
     demo=True,
@@ -36,7 +36,7 @@ async def test_a_market(exchange, ticker):
 
 
 @card(
-    "C219",
+    "C223",
     section="6",
     title="Markets are found by ticker, event, series and status; a prefix is not a series",
 )
@@ -53,7 +53,7 @@ async def test_filters_of_markets(desk, new_ticker):
 
 @pytest.mark.parametrize("query", [{"status": "active"}, {"status": "open,closed"}, {"min_close_ts": "soon"}])
 @card(
-    "C220", section="6", title="A filter with an unknown or a second status, or a time that is none, is 400"
+    "C224", section="6", title="A filter with an unknown or a second status, or a time that is none, is 400"
 )
 def test_filters_that_cannot_be(exchange, query):
     reply = public(exchange, "/markets", **query)
@@ -61,7 +61,7 @@ def test_filters_that_cannot_be(exchange, query):
     assert reply.json()["msg"].startswith("Parameter validation failed")
 
 
-@card("C221", section="6", title="Markets are filtered by their close time")
+@card("C225", section="6", title="Markets are filtered by their close time")
 def test_filter_by_close_time(exchange, ticker):
     (shown,) = public(exchange, "/markets", tickers=ticker).json()["markets"]
     close_ts = int(dt.datetime.fromisoformat(shown["close_time"]).timestamp())
@@ -76,7 +76,7 @@ def test_filter_by_close_time(exchange, ticker):
 
 
 @card(
-    "C222", section="6", title="A book has bids only, ascending, best last; NO levels in NO prices", demo=True
+    "C226", section="6", title="A book has bids only, ascending, best last; NO levels in NO prices", demo=True
 )
 async def test_a_book(exchange, account, ticker):
     async with exchange.rest(account().signer) as reads:
@@ -90,7 +90,7 @@ async def test_a_book(exchange, account, ticker):
     assert len(best.yes_dollars or []) <= 1
 
 
-@card("C223", section="6", title="The depth of a book counts from its best level")
+@card("C227", section="6", title="The depth of a book counts from its best level")
 async def test_the_depth_of_a_book(desk):
     book = await desk.reads.get_orderbook(desk.ticker)
     assert [price for price, _ in book.yes_dollars] == ["0.4500", "0.4600", "0.4700", "0.4800", "0.4900"]
@@ -101,7 +101,7 @@ async def test_the_depth_of_a_book(desk):
         assert public(desk.exchange, f"/markets/{desk.ticker}/orderbook", depth=depth).status_code == 400
 
 
-@card("C224", section="6", title="Several books come in one call")
+@card("C228", section="6", title="Several books come in one call")
 async def test_several_books(desk, new_ticker):
     other = new_ticker()
     await desk.bid("0.50", "3.00")
@@ -111,7 +111,7 @@ async def test_several_books(desk, new_ticker):
 
 
 @card(
-    "C225",
+    "C229",
     section="16",
     title="Books need no key, or by switch they do; the client signs them anyway",
     switches=("orderbook_auth",),
@@ -125,7 +125,7 @@ async def test_who_may_read_a_book(exchange, desk):
 
 
 @card(
-    "C226",
+    "C230",
     section="16",
     title="The key of an empty book is orderbook_fp, or by switch orderbook; the client takes both",
     switches=("empty_book_key",),
@@ -141,7 +141,7 @@ async def test_an_empty_book(exchange, desk, new_ticker):
         assert not book.no_dollars
 
 
-@card("C227", section="6", title="Public trades: newest first, of one market, between two times")
+@card("C231", section="6", title="Public trades: newest first, of one market, between two times")
 async def test_trades(exchange, desk):
     await desk.bid("0.51", "2.00")
     await desk.ask("0.49", "3.00")
@@ -156,7 +156,7 @@ async def test_trades(exchange, desk):
     assert [row async for row in desk.reads.iterate_trades(ticker=desk.ticker, max_ts=second - 60)] == []
 
 
-@card("C228", section="6", title="A trade updates last price, volume and open interest of its market")
+@card("C232", section="6", title="A trade updates last price, volume and open interest of its market")
 async def test_a_trade_updates_the_market(desks):
     one, two = await desks(), await desks()
     await one.ask("0.50", "4.00")
@@ -175,7 +175,7 @@ async def test_a_trade_updates_the_market(desks):
 
 
 @card(
-    "C229",
+    "C233",
     section="6",
     title="Candlesticks: open, low, high, close and volume of each minute; no trade, no price",
     clock="virtual",
@@ -215,7 +215,7 @@ async def test_candlesticks(exchange, desks, new_ticker):
     ],
 )
 @card(
-    "C230",
+    "C234",
     section="6",
     title="Candlesticks need a start, an end after it, and a period of 1, 60 or 1440 minutes",
 )
@@ -223,7 +223,7 @@ def test_candlesticks_that_cannot_be(exchange, query):
     assert public(exchange, "/markets/candlesticks", market_tickers="CARD-1", **query).status_code == 400
 
 
-@card("C231", section="6", title="An event has its markets, beside it or nested", demo=True)
+@card("C235", section="6", title="An event has its markets, beside it or nested", demo=True)
 async def test_an_event(exchange, ticker):
     async with exchange.rest(None) as reads:
         market = await reads.get_market(ticker)
@@ -235,7 +235,7 @@ async def test_an_event(exchange, ticker):
 
 
 @card(
-    "C232",
+    "C236",
     section="6",
     title="Events are found by series and by the status of any of their markets; unknown is 404",
 )
@@ -250,7 +250,7 @@ async def test_events(desk):
         await desk.reads.get_event("NO-SUCH-EVENT")
 
 
-@card("C233", section="6", title="Series are found by category and tag; unknown is 404")
+@card("C237", section="6", title="Series are found by category and tag; unknown is 404")
 async def test_series(desk):
     assert [row.ticker for row in await desk.reads.get_all_series(category="Family")] == ["KIN"]
     assert [row.ticker for row in await desk.reads.get_all_series(tags="kin")] == ["KIN"]
@@ -261,7 +261,7 @@ async def test_series(desk):
 
 
 @card(
-    "C234",
+    "C238",
     section="16",
     title="The exchange's status has every documented field, or by switch the two that the demo sent",
     switches=("exchange_status_fields",),
@@ -278,14 +278,14 @@ async def test_the_fields_of_the_status(exchange, desk):
     assert (await desk.reads.get_exchange_status()).exchange_active is True
 
 
-@card("C235", section="6", title="The status names every shard")
+@card("C239", section="6", title="The status names every shard")
 async def test_the_shards_of_the_status(desk):
     status = await desk.reads.get_exchange_status()
     shards = {row.exchange_index: row.trading_active for row in status.exchange_index_statuses or []}
     assert shards == {0: True, 1: True, 2: True}
 
 
-@card("C236", section="6", title="The schedule has hours for each day of the week", demo=True)
+@card("C240", section="6", title="The schedule has hours for each day of the week", demo=True)
 async def test_the_schedule(exchange):
     async with exchange.rest(None) as reads:
         schedule = await reads.get_schedule()
@@ -294,7 +294,7 @@ async def test_the_schedule(exchange):
         assert len(hours.open_time) == len(hours.close_time) == 5
 
 
-@card("C237", section="6", title="History: cutoffs in the past; what is live is not in it")
+@card("C241", section="6", title="History: cutoffs in the past; what is live is not in it")
 async def test_history(exchange, desk):
     cutoff = await desk.reads.get_historical_cutoff()
     for text in (cutoff.market_settled_ts, cutoff.trades_created_ts, cutoff.orders_updated_ts):
@@ -304,7 +304,7 @@ async def test_history(exchange, desk):
     assert await desk.reads.list_fills(subaccount=0, historical=True) == []
 
 
-@card("C238", section="6", title="Scheduled fee changes of series and events can be read")
+@card("C242", section="6", title="Scheduled fee changes of series and events can be read")
 async def test_fee_changes(desk):
     assert isinstance(await desk.reads.get_series_fee_changes(), list)
     assert isinstance(await desk.reads.get_event_fee_changes(), list)

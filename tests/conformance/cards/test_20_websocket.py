@@ -27,7 +27,7 @@ def books(socket):
 
 
 @card(
-    "C239",
+    "C243",
     section="13.2",
     title="One reply per channel, all with the command's id, sids counting from 1 per connection",
     demo=True,
@@ -45,7 +45,7 @@ async def test_sids_count_per_connection(exchange, account, ticker):
             assert sorted(frame.msg.sid for frame in replies.values()) == [1, 2, 3]
 
 
-@card("C240", section="13.3", title="Snapshots, ok and unsubscribed consume sequence numbers like deltas do")
+@card("C244", section="13.3", title="Snapshots, ok and unsubscribed consume sequence numbers like deltas do")
 async def test_control_frames_consume_numbers(desk, socket, new_ticker):
     ticker, other = desk.ticker, new_ticker()
     sid = await socket.sid(socket.client.subscribe(["orderbook_delta"], [ticker]), "orderbook_delta")
@@ -71,7 +71,7 @@ async def test_control_frames_consume_numbers(desk, socket, new_ticker):
     assert socket.gaps == []
 
 
-@card("C241", section="13.3", title="seq counts per sid over all its markets; another sid counts by itself")
+@card("C245", section="13.3", title="seq counts per sid over all its markets; another sid counts by itself")
 async def test_numbers_per_sid(desk, socket, new_ticker):
     other = new_ticker()
     first = await socket.sid(
@@ -90,7 +90,7 @@ async def test_numbers_per_sid(desk, socket, new_ticker):
 
 
 @card(
-    "C242",
+    "C246",
     section="16",
     title="A second subscribe keeps the sid and brings only what is new, or by switch is error 6",
     switches=("repeat_subscribe",),
@@ -141,7 +141,7 @@ async def test_a_second_subscribe(exchange, desk, socket, new_ticker):
     ],
 )
 @card(
-    "C243",
+    "C247",
     section="13.2",
     title="Each mistake in a command has its error code, with the command's id",
     demo=True,
@@ -154,8 +154,20 @@ async def test_error_codes(exchange, account, text, code, command_id):
     assert (answer["type"], answer["msg"]["code"], answer.get("id")) == ("error", code, command_id)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [{"shard_factor": 0}, {"shard_key": 1}, {"shard_factor": 2, "shard_key": 2}, {"shard_factor": 101}],
+)
+@card("C248", section="13.2", title="A mistake in shard_factor or shard_key is one of the errors 19 to 22")
+async def test_shard_errors(socket, params):
+    command = {"id": 1, "cmd": "subscribe", "params": {"channels": ["communications"], **params}}
+    socket.say(json.dumps(command))
+    await socket.until(lambda: socket.of(frames.ErrorFrame), "an error")
+    assert 19 <= socket.of(frames.ErrorFrame)[0].msg.code <= 22
+
+
 @card(
-    "C244",
+    "C249",
     section="13.2",
     title="A connection survives what it refuses; list_subscriptions tells what is subscribed",
 )
@@ -170,7 +182,7 @@ async def test_a_connection_survives(desk, socket):
 
 
 @card(
-    "C245",
+    "C250",
     section="13.2",
     title="After unsubscribe no frame of the sid comes any more, and the sid is unknown",
 )
@@ -189,7 +201,7 @@ async def test_unsubscribe(desk, socket):
 
 
 @card(
-    "C246", section="13.5", title="After a reconnect all sids are void, and count from 1 again; orders stay"
+    "C251", section="13.5", title="After a reconnect all sids are void, and count from 1 again; orders stay"
 )
 async def test_a_disconnect(exchange, desk):
     async with connected(exchange, desk.account.signer, reconnects=True) as socket:
@@ -205,7 +217,7 @@ async def test_a_disconnect(exchange, desk):
         assert await socket.sid(socket.client.subscribe(["trade"]), "trade") == 1
 
 
-@card("C247", section="2", title="A key restricted to a subaccount hears of that subaccount only")
+@card("C252", section="2", title="A key restricted to a subaccount hears of that subaccount only")
 async def test_a_restricted_key_hears_its_own(exchange, desk):
     made = await desk.reads.generate_api_key("one", subaccount=1, scopes=["read"])
     restricted = Signer.from_pem(made.api_key_id, made.private_key.encode())
@@ -251,7 +263,7 @@ async def plain(exchange, signer):
 
 
 @card(
-    "C248",
+    "C253",
     section="13.1",
     title="Frames are JSON texts that end with a newline; a client's ping gets its pong",
     demo=True,
@@ -287,7 +299,7 @@ async def first_ping(exchange, signer, *, busy):
 
 
 @card(
-    "C249",
+    "C254",
     section="13.1",
     title="The server pings every 10 s with `heartbeat`; by switch not while frames flow",
     switches=("ping_when_busy",),

@@ -48,7 +48,7 @@ def served(book):
 
 
 @card(
-    "C250",
+    "C255",
     section="13.4",
     title="Subscribing to a book brings a snapshot first, the same as over REST",
     demo=True,
@@ -63,7 +63,7 @@ async def test_a_snapshot_first(exchange, account, ticker):
 
 
 @card(
-    "C251",
+    "C256",
     section="13.5",
     title="A snapshot and its deltas give the REST book, over rests, trades, amends and cancels",
 )
@@ -88,7 +88,7 @@ async def test_deltas_give_the_book(desk, socket):
     assert socket.gaps == []
 
 
-@card("C252", section="13.4", title="A delta tells its time; only own orders carry client_order_id")
+@card("C257", section="13.4", title="A delta tells its time; only own orders carry client_order_id")
 async def test_the_fields_of_a_delta(exchange, desks):
     desk, other = await desks(), await desks()
     async with connected(exchange, desk.account.signer) as socket:
@@ -105,7 +105,7 @@ async def test_the_fields_of_a_delta(exchange, desks):
     assert own["ts"].endswith("Z")
 
 
-@card("C253", section="13.4", title="With use_yes_price NO levels are in YES prices: the book reads as asks")
+@card("C258", section="13.4", title="With use_yes_price NO levels are in YES prices: the book reads as asks")
 async def test_use_yes_price(desk, socket):
     number = socket.client.subscribe(["orderbook_delta"], [desk.ticker], use_yes_price=True)
     await socket.sid(number, "orderbook_delta")
@@ -117,7 +117,7 @@ async def test_use_yes_price(desk, socket):
     assert (delta.msg.side, delta.msg.price_dollars) == ("no", "0.6000")
 
 
-@card("C254", section="13.4", title="The key of an empty side is absent; of an empty book both are")
+@card("C259", section="13.4", title="The key of an empty side is absent; of an empty book both are")
 async def test_an_empty_side(desk, socket, new_ticker):
     desk.ticker = new_ticker("empty")
     sid = await socket.sid(socket.client.subscribe(["orderbook_delta"], [desk.ticker]), "orderbook_delta")
@@ -131,7 +131,7 @@ async def test_an_empty_side(desk, socket, new_ticker):
     assert bids["yes_dollars_fp"] == [["0.4000", "1.00"]]
 
 
-@card("C255", section="13.4", title="Private channels tell the life of an order, and agree with REST")
+@card("C260", section="13.4", title="Private channels tell the life of an order, and agree with REST")
 async def test_private_channels(desk, socket):
     await socket.sid(socket.client.subscribe(["user_orders", "fill", "market_positions"]), "market_positions")
     rests = await desk.bid("0.50", "2.00")
@@ -159,7 +159,7 @@ async def test_private_channels(desk, socket):
     assert float(position.fees_paid_dollars) == float(shown.fees_paid_dollars)
 
 
-@card("C256", section="13.3", title="Private frames and tickers carry no seq: gaps in them cannot be seen")
+@card("C261", section="13.3", title="Private frames and tickers carry no seq: gaps in them cannot be seen")
 async def test_private_frames_have_no_numbers(desk, socket):
     await socket.sid(
         socket.client.subscribe(["ticker", "user_orders", "fill", "market_positions"]), "market_positions"
@@ -174,7 +174,7 @@ async def test_private_frames_have_no_numbers(desk, socket):
 
 
 @card(
-    "C257",
+    "C262",
     section="8.8",
     title="user_order tells why: Trade, Amend, Decrease, and what was asked for says nothing",
 )
@@ -192,7 +192,7 @@ async def test_reasons(exchange, desks):
     assert reasons == [None, "Amend", "Decrease", "Trade", None]
 
 
-@card("C258", section="13.4", title="A public trade is told once, with its taker's side and its time")
+@card("C263", section="13.4", title="A public trade is told once, with its taker's side and its time")
 async def test_the_trade_channel(desk, socket):
     await socket.sid(socket.client.subscribe(["trade"], [desk.ticker]), "trade")
     await desk.bid("0.51", "2.00")
@@ -207,7 +207,7 @@ async def test_the_trade_channel(desk, socket):
 
 
 @card(
-    "C259",
+    "C264",
     section="13.4",
     title="The ticker channel tells prices, sizes, volume and open interest after a change",
 )
@@ -224,7 +224,7 @@ async def test_the_ticker_channel(desk, socket):
 
 
 @card(
-    "C260",
+    "C265",
     section="13.2",
     title="send_initial_snapshot brings the current ticker without waiting for a change",
 )
@@ -239,7 +239,7 @@ async def test_the_first_ticker(desk, socket):
     assert socket.of(frames.TickerFrame)[0].msg.market_ticker == desk.ticker
 
 
-@card("C261", section="13.4", title="Public channels without a market filter tell every market")
+@card("C266", section="13.4", title="Public channels without a market filter tell every market")
 async def test_no_filter(desk, socket, new_ticker):
     await socket.sid(socket.client.subscribe(["trade"]), "trade")
     other = new_ticker()
@@ -249,7 +249,7 @@ async def test_no_filter(desk, socket, new_ticker):
     assert {desk.ticker, other} <= {frame.msg.market_ticker for frame in socket.of(frames.TradeFrame)}
 
 
-@card("C262", section="13.4", title="Two accounts: nobody hears of the other's orders, fills or positions")
+@card("C267", section="13.4", title="Two accounts: nobody hears of the other's orders, fills or positions")
 async def test_private_means_private(exchange, desks):
     one, two = await desks(), await desks()
     async with connected(exchange, two.account.signer) as socket:
@@ -264,7 +264,7 @@ async def test_private_means_private(exchange, desks):
         assert not [raw for raw in socket.raw if raw["type"] in {"fill", "market_position"}]
 
 
-@card("C263", section="13.5", title="A gap in seq is seen, and get_snapshot mends the book")
+@card("C268", section="13.5", title="A gap in seq is seen, and get_snapshot mends the book")
 async def test_a_gap_is_mended(exchange, desk, socket):
     sid = await socket.sid(socket.client.subscribe(["orderbook_delta"], [desk.ticker]), "orderbook_delta")
     exchange.faults(

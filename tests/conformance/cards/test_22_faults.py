@@ -65,7 +65,7 @@ def requests_seen(desk):
     ],
 )
 @card(
-    "C264",
+    "C269",
     section="8.1",
     title="5xx, lost, reset or truncated reply: unknown; the same id again tells, and nothing is ordered twice",
 )
@@ -83,7 +83,7 @@ async def test_an_order_with_an_unknown_outcome(desk, arm, kind, fields, happene
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@card("C265", section="15", title="A half-open connection: the order is unknown at its deadline, on time")
+@card("C270", section="15", title="A half-open connection: the order is unknown at its deadline, on time")
 async def test_a_half_open_connection(desk, arm, when):
     wanted = order(desk.ticker, "bid", "0.40")
     await desk.cancel("unknown")  # the connection is there: its handshake takes nothing of the deadline
@@ -97,7 +97,7 @@ async def test_a_half_open_connection(desk, arm, when):
 @pytest.mark.parametrize("kind", ["reply_lost_before", "reply_lost_after"])
 @pytest.mark.parametrize("verb", ["create", "cancel", "amend", "decrease", "cancel_all"])
 @card(
-    "C266",
+    "C271",
     section="8.1",
     title="No write is sent twice, neither by us nor by the HTTP library: one request is seen",
 )
@@ -119,7 +119,7 @@ async def test_a_write_is_sent_once(desk, arm, kind, verb):
     assert requests_seen(desk) == 1
 
 
-@card("C267", section="3.5", title="A cancel with an unknown outcome: the order itself tells")
+@card("C272", section="3.5", title="A cancel with an unknown outcome: the order itself tells")
 async def test_a_cancel_with_an_unknown_outcome(desk, arm):
     made = await desk.bid("0.40")
     arm("reply_lost_before", method="DELETE")
@@ -131,7 +131,7 @@ async def test_a_cancel_with_an_unknown_outcome(desk, arm):
     assert (await desk.cancel(made.order_id)).status == 404
 
 
-@card("C268", section="15", title="A slow reply: carried out at once, answered late")
+@card("C273", section="15", title="A slow reply: carried out at once, answered late")
 async def test_a_slow_reply(desk, arm):
     wanted = order(desk.ticker, "bid", "0.40")
     await desk.cancel("unknown")  # the connection is there: its handshake takes nothing of the deadline
@@ -143,7 +143,7 @@ async def test_a_slow_reply(desk, arm):
     assert time.monotonic() - started_s >= 2
 
 
-@card("C269", section="4", title="A 429 out of nowhere: rejected for certain, nothing happened")
+@card("C274", section="4", title="A 429 out of nowhere: rejected for certain, nothing happened")
 async def test_rate_limited(desk, arm):
     arm("rate_limited", method="POST")
     refused = await desk.bid("0.40")
@@ -157,7 +157,7 @@ async def test_rate_limited(desk, arm):
             await reads.get_balance(subaccount=0)
 
 
-@card("C270", section="2", title="A 401 for clock skew: rejected for certain, with the venue's reason")
+@card("C275", section="2", title="A 401 for clock skew: rejected for certain, with the venue's reason")
 async def test_clock_skew(desk, arm):
     arm("clock_skew", method="POST")
     refused = await desk.bid("0.40")
@@ -168,7 +168,7 @@ async def test_clock_skew(desk, arm):
         await desk.reads.get_balance(subaccount=0)
 
 
-@card("C271", section="2", title="A 403 of a restricted key: rejected for certain, with the documented text")
+@card("C276", section="2", title="A 403 of a restricted key: rejected for certain, with the documented text")
 async def test_forbidden(desk, arm):
     arm("forbidden", method="POST")
     refused = await desk.bid("0.40")
@@ -180,7 +180,7 @@ async def test_forbidden(desk, arm):
 
 
 @card(
-    "C272",
+    "C277",
     section="10",
     title="Restricted keys refused by tier: 403 for an own public key, and nothing is made",
 )
@@ -190,7 +190,7 @@ async def test_keys_refused_by_tier(desk):
     assert len(await desk.reads.list_api_keys()) == 1
 
 
-@card("C273", section="15", title="Reads are repeated within their budget; key writes never are")
+@card("C278", section="15", title="Reads are repeated within their budget; key writes never are")
 async def test_reads_are_repeated(desk, arm):
     arm("error_before", method="GET", times=2)
     assert (await desk.reads.get_balance(subaccount=0)).balance == 1_000_000
@@ -205,7 +205,7 @@ async def test_reads_are_repeated(desk, arm):
 
 
 @card(
-    "C274",
+    "C279",
     section="15",
     title="A fault hits the account, endpoint and share of requests that it names, and ends",
 )
@@ -222,7 +222,7 @@ async def test_whom_a_fault_hits(exchange, desks):
 
 
 @card(
-    "C275",
+    "C280",
     section="15",
     title="An exchange that is not there: the order was not sent, the read says connection refused",
 )
@@ -235,7 +235,7 @@ async def test_nobody_is_there(exchange, account, unused_tcp_port):
             await reads.get_balance(subaccount=0)
 
 
-@card("C276", section="8.1", title="A fill on the stream before the order's own reply")
+@card("C281", section="8.1", title="A fill on the stream before the order's own reply")
 async def test_a_fill_before_the_reply(desk, arm, socket):
     await socket.sid(socket.client.subscribe(["fill"]), "fill")
     arm("fill_before_reply", method="POST", delay_ms=1_000)
@@ -247,7 +247,7 @@ async def test_a_fill_before_the_reply(desk, arm, socket):
     assert socket.of(frames.FillFrame)[0].msg.order_id == made.order_id
 
 
-@card("C277", section="15", title="A late fill: it arrives after the cancel of the rest")
+@card("C282", section="15", title="A late fill: it arrives after the cancel of the rest")
 async def test_a_late_fill_after_a_cancel(exchange, desks, arm, socket, desk):
     other = await desks()
     await socket.sid(socket.client.subscribe(["fill", "user_orders"]), "user_orders")
@@ -267,7 +267,7 @@ async def test_a_late_fill_after_a_cancel(exchange, desks, arm, socket, desk):
 
 
 @card(
-    "C278",
+    "C283",
     section="15",
     title="A fill that is told twice has the same trade id, and the position counts it once",
 )
@@ -283,7 +283,7 @@ async def test_a_duplicate_fill(desk, arm, socket):
 
 
 @card(
-    "C279",
+    "C284",
     section="15",
     title="A market is paused in the middle of a burst: accepted before, MARKET_INACTIVE after",
 )
@@ -295,7 +295,7 @@ async def test_a_market_is_paused_in_a_burst(desk, arm):
     assert len(await desk.resting()) == 3
 
 
-@card("C280", section="13.5", title="A dropped frame is a gap, and only a snapshot makes the book good again")
+@card("C285", section="13.5", title="A dropped frame is a gap, and only a snapshot makes the book good again")
 async def test_a_dropped_frame(desk, arm, socket):
     sid = await socket.sid(socket.client.subscribe(["orderbook_delta"], [desk.ticker]), "orderbook_delta")
     arm("frame_dropped", path="orderbook_delta")
@@ -305,7 +305,7 @@ async def test_a_dropped_frame(desk, arm, socket):
     assert [(gap.sid, gap.expected, gap.received) for gap in socket.gaps] == [(sid, 2, 3)]
 
 
-@card("C281", section="13.5", title="A duplicated frame is counted and not told twice")
+@card("C286", section="13.5", title="A duplicated frame is counted and not told twice")
 async def test_a_duplicated_frame(desk, arm, socket):
     await socket.sid(socket.client.subscribe(["orderbook_delta"], [desk.ticker]), "orderbook_delta")
     arm("frame_duplicated", path="orderbook_delta")
@@ -322,7 +322,7 @@ async def test_a_duplicated_frame(desk, arm, socket):
 
 @pytest.mark.parametrize("kind", ["frame_delayed", "frame_reordered"])
 @card(
-    "C282",
+    "C287",
     section="13.5",
     title="A frame that comes late or out of order is a gap; what came too late is not applied",
 )
@@ -337,7 +337,7 @@ async def test_a_frame_out_of_order(desk, arm, socket, kind):
 
 
 @card(
-    "C283",
+    "C288",
     section="13.2",
     title="Overflow, error 25: the sid is dead, a new subscription begins again with a snapshot",
 )
@@ -362,7 +362,7 @@ async def test_an_overflow(desk, arm, socket):
     [("close_with_frame", "closed the connection with"), ("close_without_frame", "without a close frame")],
 )
 @card(
-    "C284",
+    "C289",
     section="13.1",
     title="A connection ends with and without a close frame; the client connects again by itself",
 )
@@ -378,7 +378,7 @@ async def test_a_connection_ends(exchange, desk, arm, kind, words):
         assert await desk.resting() == {made.order_id}
 
 
-@card("C285", section="13.1", title="502 on reconnect: the client keeps trying until the venue is back")
+@card("C290", section="13.1", title="502 on reconnect: the client keeps trying until the venue is back")
 async def test_refused_upgrades(exchange, desk, arm):
     arm("websocket_refused", times=2)
     socket = Socket(exchange, desk.account.signer, reconnects=True)
@@ -393,7 +393,7 @@ async def test_refused_upgrades(exchange, desk, arm):
         await running
 
 
-@card("C286", section="10", title="A deleted key that still works for a while (D_rev), as a fault")
+@card("C291", section="10", title="A deleted key that still works for a while (D_rev), as a fault")
 async def test_a_delayed_revocation(exchange, desk):
     exchange.faults({"kind": "revocation_delayed", "delay_ms": 600_000})
     made = await desk.reads.generate_api_key("lingering")
@@ -402,7 +402,7 @@ async def test_a_delayed_revocation(exchange, desk):
         await client.get_balance(subaccount=0)
 
 
-@card("C287", section="10", title="A list of keys that shows the past, as a fault")
+@card("C292", section="10", title="A list of keys that shows the past, as a fault")
 async def test_a_stale_key_list(exchange, desk):
     exchange.faults({"kind": "key_list_stale", "delay_ms": 600_000})
     made = await desk.reads.generate_api_key("hidden")

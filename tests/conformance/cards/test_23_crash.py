@@ -35,7 +35,7 @@ def conserves(exchange):
     return exchange.admin("conservation")["difference"] == 0
 
 
-@card("C288", section="15", title="An exchange starts, dies, and comes back where it was, with its accounts")
+@card("C293", section="15", title="An exchange starts, dies, and comes back where it was, with its accounts")
 async def test_an_exchange_comes_back(start_exchange):
     exchange = start_exchange()
     demo = exchange.create_account("demo", "123.45")
@@ -53,7 +53,7 @@ async def test_an_exchange_comes_back(start_exchange):
 
 
 @card(
-    "C289",
+    "C294",
     section="15",
     title="An exchange that cannot start says why; a second one on one state directory is refused",
 )
@@ -75,7 +75,7 @@ def test_an_exchange_that_cannot_start(start_exchange):
     assert is_running(exchange.pid)
 
 
-@card("C290", section="15", title="An account made by the command line while it serves can trade at once")
+@card("C295", section="15", title="An account made by the command line while it serves can trade at once")
 async def test_an_account_by_hand(exchange):
     code, printed, _ = exchange.create_account_by_hand("by-hand", "12.34")
     assert code == 0
@@ -87,7 +87,7 @@ async def test_an_account_by_hand(exchange):
 
 
 @card(
-    "C291",
+    "C296",
     section="15",
     title="Killed in the middle of a burst: every reply holds, what got none happened once or not at all",
 )
@@ -144,7 +144,7 @@ async def test_a_kill_in_a_burst(start_exchange):
 
 
 @card(
-    "C292",
+    "C297",
     section="15",
     title="Money, orders, fills, positions, groups and keys survive SIGKILL to the last unit",
 )
@@ -180,7 +180,7 @@ async def test_everything_survives(start_exchange):
         assert conserves(exchange)
 
 
-@card("C293", section="15", title="The log of accepted orders survives, in order")
+@card("C298", section="15", title="The log of accepted orders survives, in order")
 async def test_the_log_survives(start_exchange):
     exchange = start_exchange()
     async with Desk(exchange, exchange.create_account("demo"), TICKER) as desk:
@@ -196,7 +196,7 @@ async def test_the_log_survives(start_exchange):
         assert "closed" in kinds[3:]
 
 
-@card("C294", section="15", title="A resting order keeps its place over a restart, and fills after it")
+@card("C299", section="15", title="A resting order keeps its place over a restart, and fills after it")
 async def test_a_resting_order_fills_after_a_restart(start_exchange):
     exchange = start_exchange()
     maker, taker = exchange.create_account("maker"), exchange.create_account("taker")
@@ -212,7 +212,7 @@ async def test_a_resting_order_fills_after_a_restart(start_exchange):
 
 
 @card(
-    "C295",
+    "C300",
     section="15",
     title="A scenario without a market that is held: position, money and oracle stay whole",
 )
@@ -235,7 +235,7 @@ async def test_a_market_that_the_scenario_forgets(start_exchange, tmp_path):
         assert conserves(exchange)
 
 
-@card("C296", section="15", title="A lively market trades by itself and conserves money and contracts")
+@card("C301", section="15", title="A lively market trades by itself and conserves money and contracts")
 def test_a_lively_market(start_exchange):
     exchange = start_exchange(scenario="demo")
 

@@ -36,6 +36,7 @@ from soloist_kalshi.websocket import WebSocketPolicy
 from tests.conformance.exchange_process import ExchangeProcess
 
 MARKETS = ("SIM-STATIC-1", "SIM-STATIC-2", "SIM-STATIC-3")
+PAUSED = MARKETS[2]
 SEEDS = int(os.environ.get("SOLOIST_FAULT_SEEDS", "1000"))
 FIRST_SEED = int(os.environ.get("SOLOIST_FAULT_FIRST_SEED", "0"))
 ROUND = 125
@@ -120,6 +121,9 @@ class Totals:
         return f"{self.seeds} seeds: {outcomes}; {facts}"
 
 
+TOTALS = Totals()
+
+
 class Trader:
     """One seed: an account whose requests and frames have faults, its clients, and what it meant to do."""
 
@@ -155,6 +159,7 @@ class Trader:
         )
         self.faults = faults_of(self.name, self.random)
         self.intents: set[str] = set()
+        self.has_acted = False
         self.outcomes: Counter[str] = Counter()
 
     async def act(self) -> None:
@@ -166,6 +171,7 @@ class Trader:
         )  # fmt: skip
         for _ in range(self.random.randint(5, 10)):
             await self.random.choice(actions)()
+        self.has_acted = True
 
     async def settle(self) -> None:
         """Wait until the view says itself that it is settled, and then for one more of its periodic reads."""
@@ -301,7 +307,9 @@ class Round:
                     await trader.rest.get_account_limits()
                 (await admin.post("/admin/faults", json=faults)).raise_for_status()
                 tasks = [asyncio.create_task(trader.view.run()) for trader in self.traders]
-                await asyncio.gather(*(trader.act() for trader in self.traders))
+                acting = asyncio.gather(*(trader.act() for trader in self.traders))
+                await self._pause_a_market(admin)
+                await acting
                 (await admin.delete("/admin/faults")).raise_for_status()
                 await asyncio.gather(*(trader.settle() for trader in self.traders))
                 found = await self._compare(admin, totals)
@@ -313,6 +321,18 @@ class Round:
             for task in tasks:
                 await task
         return found
+
+    async def _pause_a_market(self, admin: httpx.AsyncClient) -> None:
+        """Pause one market in the middle of the burst, as soon as orders rest in it: opening it again cancels all of them."""
+        while not any(
+            order.ticker == PAUSED for trader in self.traders for order in trader.view.facts.resting
+        ):
+            if all(trader.has_acted for trader in self.traders):
+                return
+            await asyncio.sleep(0.05)
+        for what in ("deactivate", "activate"):
+            (await admin.post(f"/admin/markets/{PAUSED}/{what}")).raise_for_status()
+            await asyncio.sleep(0.2)
 
     async def _compare(self, admin: httpx.AsyncClient, totals: Totals) -> list[str]:
         truth = (await admin.get("/admin/oracle")).raise_for_status().json()

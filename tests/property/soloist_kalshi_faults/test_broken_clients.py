@@ -32,7 +32,7 @@ class FramesOnlyView(AccountView):
         return set()
 
     async def _read_missing_fills(self):
-        self.facts._filled.update({order.order_id: order.filled for order in self.facts.orders.values()})
+        self.facts._lacking.clear()
 
 
 class ReopeningFacts(AccountFacts):

@@ -6,13 +6,12 @@ SOLOIST_FAULT_SEEDS is how many seeds (1 000), SOLOIST_FAULT_FIRST_SEED where th
 import pytest
 
 from tests.conformance.exchange_process import ExchangeProcess
-from tests.property.soloist_kalshi_faults.client_world import FIRST_SEED, ROUND, SEEDS, Round, Totals
+from tests.property.soloist_kalshi_faults.client_world import FIRST_SEED, ROUND, SEEDS, TOTALS, Round
 
 ROUNDS = [
     range(first, min(first + ROUND, FIRST_SEED + SEEDS))
     for first in range(FIRST_SEED, FIRST_SEED + SEEDS, ROUND)
 ]
-TOTALS = Totals()
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,6 @@ def exchange(tmp_path_factory):
     served = ExchangeProcess(tmp_path_factory.mktemp("faults"), tls=False)
     yield served
     served.close()
-    print(f"\nclient under faults, {TOTALS}")
 
 
 @pytest.mark.timeout(300)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from soloist_exchange.http import Limits
+from soloist_exchange.http import HttpRequest, Limits
 
 from tests.unit.soloist_exchange.exchange_sockets import eventually, serving
 
@@ -176,6 +176,24 @@ async def test_a_request_that_takes_too_long_is_ended(part):
         toy.connections.sweep(connection.deadline_s)
         assert (await peer.reply())[0] == 408
         assert await peer.rest() == b""
+
+
+async def test_a_whole_request_buys_no_time_for_the_next_one():
+    async with serving() as (toy, connect):
+        peer = await connect()
+        peer.send(GET.format("/a") + "GET /slow HTT")
+        await peer.reply()
+        now_s = asyncio.get_running_loop().time()
+        toy.connections.sweep(now_s + Limits().request_s)
+        assert (await peer.reply())[0] == 408
+
+
+def test_a_query_is_decoded_and_repeated_names_are_kept():
+    query = HttpRequest("GET", "/a", "t=A%2CB&t=C&empty=&x+y=1", {}, b"").query
+    assert dict(query) == {"t": "A,B", "empty": "", "x y": "1"}
+    assert query.getall("t", []) == ["A,B", "C"]
+    assert (query.get("u"), query.getall("u", [])) == (None, [])
+    assert not HttpRequest("GET", "/a", "", {}, b"").query
 
 
 async def test_a_connection_that_idles_is_closed_and_one_that_waits_for_its_reply_is_not():

@@ -45,14 +45,15 @@ def test_a_batch_answers_every_item_in_order_and_stays_201(world):
         "ts_ms": START_MS,
     }
     assert all("order_id" not in row for row in rows if "error" in row)
+    assert rows[4]["error"]["message"] == "invalid order"
 
 
 def test_a_batch_item_that_fills_has_averages(world):
     world.order(caller=world.caller("other"), side="ask", price="0.40")
     _, reply = world.call("POST", BATCH, {"orders": [world.body()]})
     (row,) = reply["orders"]
-    assert (row["fill_count"], row["average_fill_price"]) == ("1.00", "0.400000")
-    assert row["average_fee_paid"] == "0.016800"
+    assert (row["fill_count"], row["average_fill_price"]) == ("1.00", "0.4000")
+    assert row["average_fee_paid"] == "0.0168"
 
 
 def test_a_batch_cancel_answers_every_item_in_order_and_stays_200(world):

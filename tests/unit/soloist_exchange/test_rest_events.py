@@ -7,7 +7,7 @@ import pytest
 from tests.unit.soloist_exchange.rest_world import SCENARIO, START_MS, RestWorld
 
 START_S = START_MS // 1000
-START = "2023-11-14T22:13:20.000000Z"
+START = "2023-11-14T22:13:20Z"
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ def test_the_cutoff_is_the_beginning_of_the_day_three_months_back(world):
         "orders_updated_ts",
         "market_positions_last_updated_ts",
     }
-    assert set(body.values()) == {"2023-08-16T00:00:00.000000Z"}
+    assert set(body.values()) == {"2023-08-16T00:00:00Z"}
     world.wait(DAY_MS)
-    assert set(world.get("/historical/cutoff").values()) == {"2023-08-17T00:00:00.000000Z"}
+    assert set(world.get("/historical/cutoff").values()) == {"2023-08-17T00:00:00Z"}
 
 
 def test_nothing_is_in_both_places_before_and_after_the_cutoff(world):
@@ -86,6 +86,14 @@ def test_single_reads_follow_the_cutoff(world):
     assert world.refused("GET", "/historical/markets/NONE").status == 404
     assert world.refused("GET", f"/portfolio/orders/{world.taken}").status == 404
     assert world.get(f"/portfolio/orders/{world.resting}")["order"]["status"] == "resting"
+
+
+def test_an_event_stays_without_the_markets_that_are_history(world):
+    world.wait(LATER_MS)
+    body = world.get("/events/EV-A")
+    assert [market["ticker"] for market in body["markets"]] == ["M2"]
+    nested = world.get("/events", with_nested_markets="true", tickers="EV-A")["events"]
+    assert [[market["ticker"] for market in event["markets"]] for event in nested] == [["M2"]]
 
 
 def test_positions_become_history_with_their_whole_event(world):

@@ -120,6 +120,11 @@ def test_built_in_ones_have_names(name):
         ),
         (
             "name: mine",
+            "name: mine\nscript:\n- at_ms: 5\n  do: determine\n  ticker: A-1\n  result: scalar\n  settlement_dollars: '1.5'",
+            ":7: script.0.settlement_dollars: more than a dollar",
+        ),
+        (
+            "name: mine",
             "name: mine\nevents: [{ticker: E}, {ticker: E}]",
             ":2: events.1.ticker: E is there twice",
         ),

@@ -131,6 +131,44 @@ def test_a_pull_empties_the_book_for_a_while():
     assert bids(made) == bids(made, "B") == [4900, 4800, 4700]
 
 
+def test_a_pull_while_the_exchange_is_paused_is_made_up_for():
+    """Nothing can be cancelled then; afterwards no quote of before stays behind at the old price."""
+    made = world(
+        {"at_ms": 1000, "do": "pause", "what": "exchange"},
+        {"at_ms": 1100, "do": "news", "ticker": "A", "ticks": 9, "pull_ms": 100},
+        {"at_ms": 1500, "do": "resume", "what": "exchange"},
+    )
+    advance(made, 1400)
+    assert bids(made) == [4900, 4800, 4700]
+    advance(made, 1500)
+    assert bids(made) == [5800, 5700, 5600]
+    assert made.flow.desk.refused == 0
+
+
+def test_a_pull_in_a_closed_market_changes_nothing():
+    made = world(
+        {"at_ms": 1000, "do": "close", "ticker": "A"},
+        {"at_ms": 1100, "do": "pull", "ticker": "A", "for_ms": 100},
+    )
+    advance(made, 1200)
+    assert bids(made) == [4900, 4800, 4700]
+    advance(made, 2000)
+    assert bids(made) == []
+    assert made.flow.desk.refused == 0
+
+
+def test_nobody_quotes_before_a_pause_at_the_start_is_over():
+    made = world(
+        {"at_ms": 0, "do": "pause"},
+        {"at_ms": 1000, "do": "resume"},
+        markets=[{"ticker": "A", **STILL}, {"ticker": "B", "create_at_ms": 500, **STILL}],
+    )
+    advance(made, 900)
+    assert (bids(made), bids(made, "B"), made.flow.desk.refused) == ([], [], 0)
+    advance(made, 1000)
+    assert bids(made) == bids(made, "B") == [4900, 4800, 4700]
+
+
 def test_an_order_trades():
     made = world(
         {"at_ms": 10, "do": "order", "ticker": "A", "side": "ask", "price_dollars": "0.49", "contracts": 7},

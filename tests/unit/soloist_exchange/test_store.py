@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import fields, replace
 
 import pytest
+from soloist_exchange import store_file
 from soloist_exchange.errors import StateError
 from soloist_exchange.exchange import create_account
 from soloist_exchange.ledger import Position
@@ -15,6 +16,7 @@ from soloist_exchange.store_codec import (
     ORDER_FIELDS,
     POSITION_FIELDS,
     STATISTICS_FIELDS,
+    decode,
     decode_market,
     decode_order,
     decode_position,
@@ -137,6 +139,53 @@ def test_one_process_serves_a_directory(tmp_path):
         serving_alone(tmp_path).__enter__()
     with serving_alone(tmp_path):
         pass
+
+
+# ---------------------------------------------------------------------- checkpoints
+
+
+def committed(store, number):
+    with store.transaction():
+        store.save_note("number", number)
+
+
+def test_a_worker_moves_what_was_committed_into_the_database(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_file, "CHECKPOINT_COMMITS", 10)
+    store = Store(tmp_path)
+    for number in range(60):
+        committed(store, number)
+        if store._checkpoint is not None:
+            store._checkpoint.result(30)
+    moved = sqlite3.connect(f"file:{tmp_path / 'exchange.sqlite'}?immutable=1", uri=True)
+    (fields,) = moved.execute("SELECT fields FROM notes WHERE name = 'number'").fetchone()
+    moved.close()
+    store.close()
+    # Read without the log: what is there was moved.
+    assert decode(fields) >= 49
+    store = Store(tmp_path)
+    assert store.note("number") == 59
+    store.close()
+
+
+def test_a_checkpoint_that_fails_is_told_by_a_later_commit(tmp_path, monkeypatch):
+    def fail(_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store_file, "CHECKPOINT_COMMITS", 10)
+    monkeypatch.setattr(store_file, "_checkpoint", fail)
+    store = Store(tmp_path)
+    numbers = iter(range(1000))
+    while store._checkpoint is None:
+        committed(store, next(numbers))
+    assert store._checkpoint.exception(30) is not None
+
+    def until_it_is_told():
+        for number in numbers:
+            committed(store, number)
+
+    with pytest.raises(StateError, match="disk I/O error; give a writable --state-dir"):
+        until_it_is_told()
+    store.close()
 
 
 # ---------------------------------------------------------------------- orders and fills

@@ -254,3 +254,26 @@ def test_a_status_that_nobody_knows_is_looked_at():
     known.order_frame(NEW.frame(status="unknown"))
     assert set(known.suspects) == {"o-1"}
     assert state(known) == ("resting", 0, 1_000)
+
+
+# Forgetting
+
+
+def test_what_ended_long_ago_is_forgotten_and_positions_stay():
+    known = facts()
+    for moment in (DONE, Truth("o-2"), Truth("o-3", status="canceled", remaining=0, at_ms=START_MS + 9_000)):
+        known.order_frame(moment.frame())
+    known.fills_read([FILL.row(), REST.row()])
+    known.portfolio_read([position_row(1_000)], balance(1))
+    assert known.forget(START_MS + 5_000) == 1
+    assert (sorted(known.orders), known.fills, known.positions) == (["o-2", "o-3"], {}, {"SIM-A": 1_000})
+    assert known.is_settled
+    assert known.forget(START_MS + 5_000) == 0
+
+
+def test_an_order_with_an_open_question_is_not_forgotten():
+    known = facts()
+    known.order_frame(DONE.frame())  # its fills are missing
+    known.order_frame(Truth("o-2", status="canceled", remaining=0).frame())
+    known.changed("o-2", Unknown("lost"))
+    assert known.forget(START_MS + 10**9) == 0

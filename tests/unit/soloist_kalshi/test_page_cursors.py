@@ -14,6 +14,8 @@ PAGES = {
     messages.PositionPage: {"market_positions": [], "event_positions": []},
     messages.SettlementPage: {"settlements": []},
     messages.TransferPage: {"transfers": []},
+    messages.ShardTransferPage: {"transfers": []},
+    messages.EventFeeChangePage: {"event_fee_changes": []},
 }
 ENDS = [("", b'"cursor":""'), (None, b'"cursor":null'), (msgspec.UNSET, None), ("17", b'"cursor":"17"')]
 

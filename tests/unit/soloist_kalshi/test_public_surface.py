@@ -80,7 +80,7 @@ SURFACE = {
         "overflowed",
         "plan",
     },
-    "rest": {"ReadPolicy", "RestClient"},
+    "rest": {"KeyClient", "ReadPolicy", "RestClient"},
     "signing": {
         "HEADER_KEY",
         "HEADER_SIGNATURE",
@@ -124,6 +124,17 @@ def test_reading_does_not_load_the_order_path():
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_key_client_writes_keys_and_nothing_else():
+    from soloist_kalshi.rest import KeyClient
+
+    writes = {
+        name
+        for name in dir(KeyClient)
+        if name.startswith(("create", "delete", "generate", "set_", "transfer", "upgrade"))
+    }
+    assert writes == {"generate_api_key", "delete_api_key"}
 
 
 def test_rest_has_no_way_to_write_an_order():

@@ -70,6 +70,23 @@ SUB_BALANCE = m.SubaccountBalance(subaccount_number=1, balance="5.000000", updat
 TRANSFER = m.TransferRecord(
     transfer_id="x", from_subaccount=0, to_subaccount=1, amount_cents=500, created_ts=1
 )
+SHARD_TRANSFER = m.ShardTransferRecord(
+    transfer_id="x",
+    source="event_contract",
+    destination="event_contract",
+    source_exchange_shard=0,
+    destination_exchange_shard=2,
+    amount="5.0000",
+    status="complete",
+    created_ts=1,
+)
+BETWEEN = m.ShardTransfer(
+    source="event_contract",
+    destination="event_contract",
+    amount=50_000,
+    source_exchange_shard=0,
+    destination_exchange_shard=2,
+)
 NETTING = m.SubaccountNetting(subaccount_number=1, enabled=True)
 CUTOFF = m.HistoricalCutoff(market_settled_ts=WHEN, trades_created_ts=WHEN, orders_updated_ts=WHEN)
 SERIES_CHANGE = m.SeriesFeeChange(
@@ -95,7 +112,7 @@ READS = {
         {"series_ticker": "SE", **PAGED}, m.MarketPage(markets=[MARKET], cursor=""), [MARKET],
     ),
     "orderbooks": (
-        lambda rest: rest.get_orderbooks(["A", "B"]), True, "/markets/orderbooks", {"tickers": "A,B"},
+        lambda rest: rest.get_orderbooks(["A", "B"]), True, "/markets/orderbooks", {"tickers": ["A", "B"]},
         m.OrderBooksReply(orderbooks=[m.OrderBookOfMarket(ticker="A", orderbook_fp=BOOK)]), {"A": BOOK},
     ),
     "trades": (
@@ -140,8 +157,8 @@ READS = {
         m.SeriesFeeChanges(series_fee_change_arr=[SERIES_CHANGE]), [SERIES_CHANGE],
     ),
     "event fee changes": (
-        lambda rest: rest.get_event_fee_changes(), False, "/events/fee_changes", {},
-        m.EventFeeChanges(event_fee_change_arr=[EVENT_CHANGE]), [EVENT_CHANGE],
+        lambda rest: rest.get_event_fee_changes(), False, "/events/fee_changes", PAGED,
+        m.EventFeeChangePage(event_fee_changes=[EVENT_CHANGE], cursor=""), [EVENT_CHANGE],
     ),
     "cutoff": (lambda rest: rest.get_historical_cutoff(), False, "/historical/cutoff", {}, CUTOFF, CUTOFF),
     "balance of a shard": (
@@ -202,6 +219,14 @@ READS = {
         lambda rest: rest.list_transfers(), True, "/portfolio/subaccounts/transfers", PAGED,
         m.TransferPage(transfers=[TRANSFER], cursor=""), [TRANSFER],
     ),
+    "shard transfers": (
+        lambda rest: rest.list_shard_transfers(), True, "/portfolio/intra_exchange_instance_transfers",
+        {"limit": "500"}, m.ShardTransferPage(transfers=[SHARD_TRANSFER], cursor=""), [SHARD_TRANSFER],
+    ),
+    "shard transfer": (
+        lambda rest: rest.get_shard_transfer("x"), True, "/portfolio/intra_exchange_instance_transfers/x", {},
+        m.ShardTransferRecordReply(transfer=SHARD_TRANSFER), SHARD_TRANSFER,
+    ),
     "netting": (
         lambda rest: rest.list_subaccount_netting(), True, "/portfolio/subaccounts/netting", {},
         m.SubaccountNettingList(netting_configs=[NETTING]), [NETTING],
@@ -209,7 +234,7 @@ READS = {
 }  # fmt: skip
 
 ORDER = m.SubaccountTransfer(
-    client_transfer_id="x", from_subaccount=0, to_subaccount=1, amount_cents=500, to_exchange_index=2
+    client_transfer_id="x", from_subaccount=0, to_subaccount=1, amount_cents=500, exchange_index=2
 )
 WRITES = {
     "key": (
@@ -228,6 +253,10 @@ WRITES = {
     "netting": (
         lambda rest: rest.set_subaccount_netting(subaccount=1, enabled=True), "PUT",
         "/portfolio/subaccounts/netting", {"subaccount_number": 1, "enabled": True}, reply(200, b"{}"), None,
+    ),
+    "shards": (
+        lambda rest: rest.transfer_between_shards(BETWEEN), "POST", "/portfolio/intra_exchange_instance_transfer",
+        msgspec.to_builtins(BETWEEN), reply(200, b'{"transfer_id":"x"}'), "x",
     ),
     "upgrade": (
         lambda rest: rest.upgrade_api_usage_level(), "POST", "/account/api_usage_level/upgrade", None,
@@ -252,7 +281,12 @@ async def test_a_read(name):
     [request] = server.requests
     target = urlsplit(request.target)
     assert (request.method, target.path) == ("GET", f"/trade-api/v2{path}")
-    assert dict(parse_qsl(target.query)) == query
+    wanted = [
+        (key, each)
+        for key, value in query.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    assert sorted(parse_qsl(target.query)) == sorted(wanted)
     assert ("kalshi-access-signature" in request.headers) is signed
 
 

@@ -9,6 +9,7 @@ import zlib
 
 import picows
 import pytest
+from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.errors import VenueProtocolError, VenueUnreachable
 from soloist_kalshi.websocket import WebSocketPolicy
 from soloist_kalshi.websocket_dial import Dialer
@@ -180,3 +181,14 @@ async def test_commands_to_a_venue_that_reads_nothing_are_refused_not_piled_up()
             command_after_command()
         assert consumer.client.writes_paused == 1
         venue.sessions[-1].underlying_transport.resume_reading()
+
+
+async def test_reconnects_take_from_the_attempt_budget():
+    """A venue that refuses every upgrade is not stormed by a client whose short back-off would allow it."""
+    budget = AttemptBudget(capacity=6, refill_per_minute=1)
+    async with Venue() as venue:
+        venue.refuse = [(503, b"{}")] * 100
+        async with Consumer(venue, budget=budget) as consumer:
+            await consumer.until(lambda: len(consumer.closed) == 6)
+            assert budget.wait_ms() > 10_000
+        assert (len(venue.upgrades), budget.wasted) == (6, 6)
