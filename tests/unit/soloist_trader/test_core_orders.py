@@ -117,7 +117,7 @@ def test_not_sent_and_refused_release_the_slot():
     world.step(events.OrderNotSent(world.now_ms, first.client_order_id, "gate"))
     second = places(world.tick())[0]
     world.step(events.OrderRefused(world.now_ms, second.client_order_id, "insufficient_balance", ""))
-    assert len(places(world.tick())) == 1
+    assert len(places(world.tick(300))) == 1
     assert world.engine.desk.outcomes == {"intended": 3, "not_sent": 1, "released": 2, "rejected": 1}
 
 

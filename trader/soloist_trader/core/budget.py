@@ -9,10 +9,13 @@ from typing import Final
 
 ORDER_COST: Final = 10
 CANCEL_COST: Final = 2
-RESERVE: Final = 30
-"""Tokens that opening orders leave: for exits, cancels, and the fence, whose key calls draw on the same account's bucket."""
-EXIT_RESERVE: Final = 12
-"""Tokens that reducing orders leave: one key call and a cancel."""
+EXIT_RESERVE: Final = 20
+"""The write reserve: tokens that every order leaves, for cancels and triggers, and for the fence, whose key calls draw on
+the same account's bucket."""
+RESERVE: Final = EXIT_RESERVE + ORDER_COST
+"""Tokens that opening orders leave: one exit more."""
+RENEW_RESERVE: Final = RESERVE + ORDER_COST
+"""Tokens that renewals of expiries leave: they have the lowest priority."""
 _MILLI: Final = 1000
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 
 class Documented(StrEnum):
@@ -14,7 +14,7 @@ class Documented(StrEnum):
 
     document: str
 
-    def __new__(cls, word: str, document: str) -> Documented:
+    def __new__(cls, word: str, document: str) -> Self:
         """A member from its word and its sentence."""
         member = str.__new__(cls, word)
         member._value_ = word

@@ -8,26 +8,61 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from soloist_trader.core import events, risk
-from soloist_trader.core.budget import EXIT_RESERVE, ORDER_COST, RESERVE, WriteBudget
-from soloist_trader.core.commands import Alert, Command, Entomb
-from soloist_trader.core.desk import Desk, Identity, worst_price
+from soloist_trader.core.account import Account
+from soloist_trader.core.budget import EXIT_RESERVE, ORDER_COST, RENEW_RESERVE, RESERVE, WriteBudget
+from soloist_trader.core.codes import AlertCode, Code
+from soloist_trader.core.commands import Command, Entomb
+from soloist_trader.core.desk import AMEND_REPLY_MS, Desk, Identity, worst_price
+from soloist_trader.core.groups import Groups
 from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import CursorMoved, DayBegan, Excluded, Latched, PositionAdopted, Slot
-from soloist_trader.core.codes import Code
+from soloist_trader.core.orders import Order
+from soloist_trader.core.records import CursorMoved, DayBegan, Latched, MarketReleased, Slot, VenueRecovered
 from soloist_trader.core.risk import Limits, Proposal
 from soloist_trader.core.strategy import MarketView, Strategy, Target
-from soloist_trader.core.units import ACTIVE, BID, GOOD_TILL_CANCELED, HALTED, REDUCING
+from soloist_trader.core.units import (
+    ACTIVE,
+    BID,
+    GOOD_TILL_CANCELED,
+    HALTED,
+    ONE_DOLLAR,
+    OPEN_GROUP,
+    REDUCE_GROUP,
+    REDUCING,
+)
 
 DAY_MS: Final = 86_400_000
 STALE_BOOK_MS: Final = 5_000
 """What rests in a market whose book was lost for so long is cancelled."""
-REST_S: Final = 120
-"""Every order that can rest expires (dead man): no engine, no order."""
+LEAST_REST_S: Final = 120
+"""Every order that can rest expires (dead man): no engine, no order. Never sooner than this."""
 REST_JITTER_S: Final = 30
-MISMATCH_STRIKES: Final = 2
+AMEND_EVERY_MS: Final = 250
+"""An exit follows the market no faster than this."""
+MAXIMUM_AMENDS: Final = 32
+"""An order that had more (price, size) pairs is replaced: what a late frame may still show is kept for each order."""
+FEE_TOLERANCE: Final = 10_000
+"""A cent: what rounding and the venue's accumulators may make of one fill."""
+
+
+class Settings(NamedTuple):
+    """What the edge can do, and what the account allows. The defaults are an edge that only creates and cancels."""
+
+    amends: bool = False
+    """Exits are moved by amend, and expiries renewed. The edge carries out `Amend` and answers `AmendEnded`."""
+    groups: bool = False
+    """Every order has to name an order group: nothing is sent before `GroupSeen` of both roles."""
+    rate_share_percent: int = 100
+    """This bot's part of the account's write bucket."""
+    cash_limit: int = 100 * ONE_DOLLAR
+    """Unexplained cash above this latches REDUCING."""
+    fee_model: Callable[[int, int, bool], int] | None = None
+    """(price, count, is taker) to the fee that we expect; a fill that differs by more than a cent is said."""
+
+
+_DEFAULTS: Final = Settings()
 
 
 class Market:
@@ -47,22 +82,30 @@ class Engine:
     """One bot. `step` is the only way in; the list it returns the only way out."""
 
     def __init__(
-        self, ledger: Ledger, identity: Identity, strategy: Strategy, limits: Limits, markets: Iterable[str]
+        self,
+        ledger: Ledger,
+        identity: Identity,
+        strategy: Strategy,
+        limits: Limits,
+        markets: Iterable[str],
+        settings: Settings = _DEFAULTS,
     ) -> None:
         self.ledger = ledger
         self.limits = limits
         self.strategy = strategy
+        self.settings = settings
         self.budget = WriteBudget()
         self.desk = self._make_desk(ledger, identity)
+        self.groups = Groups(self.desk)
+        self.account = Account(self.desk, settings.cash_limit)
         self.markets = {market: Market(market) for market in markets}
         self.ready = False
         self.stopping = ""
         self.denials: dict[str, int] = {}
-        self.differences: dict[str, tuple[int, int]] = {}
-        """Market to (ours, the venue's) position, from the last comparison that could be made."""
-        self.compared = 0
-        self._strikes: dict[str, int] = {}
-        self._last_fill_ms: dict[str, int] = {}
+        self.journal_full = False
+        self.commit_p99_us = 0
+        """The journal's last complaint about its disk, 0 if there was none."""
+        self._write_rate = 100
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.TopChanged: self._on_top,
             events.Traded: self._on_trade,
@@ -78,7 +121,15 @@ class Engine:
             events.BookLost: self._on_book_lost,
             events.MarketSeen: self._on_market,
             events.BudgetSeen: self._on_budget,
-            events.PositionsSeen: self._on_positions,
+            events.PositionsSeen: self.account.on_positions,
+            events.SettlementSeen: self.account.on_settlement,
+            events.BalanceSeen: self.account.on_balance,
+            events.AmendEnded: self.desk.on_amend_ended,
+            events.GroupSeen: self.groups.on_seen,
+            events.MarketReleaseAsked: self._on_market_release,
+            events.RecoveryReported: self._on_recovery_reported,
+            events.CommitSlow: self._on_commit_slow,
+            events.JournalFull: self._on_journal_full,
             events.SweepEnded: self._on_sweep_ended,
             events.Verb: self._on_verb,
             events.Readied: self._on_readied,
@@ -88,6 +139,16 @@ class Engine:
 
     def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
         return Desk(ledger, identity, self.budget)
+
+    @property
+    def differences(self) -> dict[str, tuple[int, int]]:
+        """Market to (ours, the venue's) position, from the last comparison that could be made."""
+        return self.account.differences
+
+    @property
+    def compared(self) -> int:
+        """How many markets the last comparison covered."""
+        return self.account.compared
 
     def step(self, event: events.Event) -> list[Command]:
         """Take in one event; return what is to be done, in this sequence."""
@@ -149,14 +210,28 @@ class Engine:
         market.view.close_time_ms = event.close_time_ms
 
     def _on_budget(self, event: events.BudgetSeen) -> None:
+        share = self.settings.rate_share_percent
+        self._write_rate = max(event.refill_per_s * share // 100, 1)
         # One order less than the venue's bucket: its refill and ours are not measured at the same instant.
-        self.budget.configure(event.refill_per_s, max(event.capacity - ORDER_COST, ORDER_COST + RESERVE))
+        capacity = event.capacity * share // 100 - ORDER_COST
+        self.budget.configure(self._write_rate, max(capacity, ORDER_COST + RESERVE))
 
     def _on_fill(self, event: events.FillSeen) -> None:
-        if self.ledger.has_fill(event.fill_id):
-            return
-        self._last_fill_ms[event.market] = max(self._last_fill_ms.get(event.market, 0), event.now_ms)
+        if not self.ledger.has_fill(event.fill_id):
+            self.account.note_fill(event.now_ms, event.market)
+            self._check_fee(event)
         self.desk.on_fill(event)
+
+    def _check_fee(self, event: events.FillSeen) -> None:
+        model = self.settings.fee_model
+        if model is None:
+            return
+        expected = model(event.price, event.size, event.is_taker)
+        if abs(event.fee - expected) > FEE_TOLERANCE:
+            self.desk.alert(
+                AlertCode.FEES_DIFFER,
+                f"fill {event.fill_id} in {event.market}: fee {event.fee}, our model says {expected} (1/1 000 000 dollar)",
+            )
 
     def _on_tick(self, event: events.Tick) -> None:
         now_ms = event.now_ms
@@ -177,19 +252,46 @@ class Engine:
                 self.desk.cancel(now_ms, order)  # left by an earlier process; its strategy state is gone
         for market in self.markets.values():
             self._decide(now_ms, market)
+        self.groups.step(now_ms)
+        self._renew(now_ms)
 
     # -- states
 
     def _latch(self, now_ms: int, actor: str, state: str, reason: str) -> None:
         self.desk.record(Latched(now_ms, actor, state, reason))
-        self.desk.commands.append(Alert("StateChanged", f"{actor}: {state}, {reason}"))
+        self.desk.alert(AlertCode.STATE_CHANGED, f"{actor}: {state}, {reason}")
 
     def _on_verb(self, event: events.Verb) -> None:
         held = self.ledger.latches.get(event.actor)
-        if (held[0] if held else ACTIVE) == event.state:
+        if (held[0] if held else ACTIVE) != event.state:
+            self._latch(event.now_ms, event.actor, event.state, event.reason)
+            self.desk.changed_markets.update(self.markets)
+        if event.state == ACTIVE:
+            self.groups.on_released(event.now_ms, event.actor)
+        else:
+            self.groups.step(event.now_ms)
+
+    def _on_market_release(self, event: events.MarketReleaseAsked) -> None:
+        if event.market not in self.ledger.halts:
             return
-        self._latch(event.now_ms, event.actor, event.state, event.reason)
-        self.desk.changed_markets.update(self.markets)
+        self.desk.record(MarketReleased(event.now_ms, event.market, event.actor, event.reason))
+        self.desk.alert(AlertCode.MARKET_RELEASED, f"{event.market} by {event.actor}: {event.reason}")
+        self.desk.changed_markets.add(event.market)
+
+    def _on_recovery_reported(self, event: events.RecoveryReported) -> None:
+        self.desk.record(VenueRecovered(event.now_ms, event.reason))
+        self.desk.alert(AlertCode.RECOVERED_FROM_VENUE, event.reason)
+        if not event.trusted:
+            self._latch(event.now_ms, "recovery", REDUCING, event.reason)
+
+    def _on_commit_slow(self, event: events.CommitSlow) -> None:
+        self.commit_p99_us = event.p99_us
+        self.desk.alert(AlertCode.COMMIT_SLOW, f"the 99th percentile of commits is {event.p99_us} us")
+
+    def _on_journal_full(self, event: events.JournalFull) -> None:
+        if event.full and not self.journal_full:
+            self.desk.alert(AlertCode.JOURNAL_FULL, "too much waits for a commit; new orders are denied")
+        self.journal_full = event.full
 
     def _on_readied(self, _event: events.Readied) -> None:
         self.ready = True
@@ -197,6 +299,8 @@ class Engine:
 
     def _on_stop_asked(self, event: events.StopAsked) -> None:
         self.stopping = event.reason
+        self.groups.stopping = True
+        self.groups.step(event.now_ms)
         self.desk.changed_markets.update(self.markets)
 
     def day_profit(self) -> int:
@@ -207,41 +311,6 @@ class Engine:
             if position.count and held is not None and held.live:
                 total += position.unrealised(held.view.bid_price, held.view.ask_price)
         return total
-
-    # -- comparing with the venue
-
-    def _on_positions(self, event: events.PositionsSeen) -> None:
-        if self.ledger.cursor_ms == 0:
-            for market, count, cost in event.positions:
-                if count:
-                    self.desk.record(PositionAdopted(event.now_ms, market, count, cost))
-            for fill_id, fill_time_ms in event.fill_ids:
-                self.desk.record(Excluded(event.now_ms, fill_id, fill_time_ms))
-        theirs = {market: count for market, count, _ in event.positions}
-        self.differences = {}
-        self.compared = 0
-        for market in theirs.keys() | self.ledger.positions.keys():
-            settling = any(order.evidence > order.booked for order in self.ledger.unsettled(market))
-            if settling or self._last_fill_ms.get(market, 0) >= event.as_of_ms:
-                continue  # the listing may be older than our last fill: no comparison is possible now
-            self.compared += 1
-            ours = self.ledger.position(market).count
-            if ours == theirs.get(market, 0):
-                self._strikes.pop(market, None)
-                continue
-            self.differences[market] = (ours, theirs.get(market, 0))
-            self._strikes[market] = self._strikes.get(market, 0) + 1
-        self._judge_positions(event.now_ms)
-
-    def _judge_positions(self, now_ms: int) -> None:
-        persistent = sorted(
-            market for market, strikes in self._strikes.items() if strikes >= MISMATCH_STRIKES
-        )
-        if persistent and "reconcile" not in self.ledger.latches:
-            shown = ", ".join(f"{market} ours {self.ledger.position(market).count}" for market in persistent)
-            self._latch(now_ms, "reconcile", REDUCING, f"position differs from the venue's: {shown}")
-        elif not self._strikes and self.compared and "reconcile" in self.ledger.latches:
-            self._latch(now_ms, "reconcile", ACTIVE, "a comparison with the venue was clean")
 
     def _on_sweep_ended(self, event: events.SweepEnded) -> None:
         self.desk.record(CursorMoved(event.now_ms, event.as_of_ms))
@@ -280,12 +349,15 @@ class Engine:
             return
         view = self._fill_view(now_ms, market)
         wanted = self._admissible(self.strategy.targets(view), view)
-        self._withdraw(now_ms, name, wanted)
+        self._withdraw(now_ms, name, wanted, market.generation)
         for slot, (target, reduces) in wanted.items():
             self._place(now_ms, market, slot, target, reduces)
 
     def _admissible(self, targets: list[Target], view: MarketView) -> dict[Slot, tuple[Target, bool]]:
-        """Targets by slot, with whether they reduce. Exits are cut to the position less unsettled exits."""
+        """Targets by slot, with whether they reduce.
+
+        Exits are cut, never denied: to the position less unsettled exits, and to the limit of one order.
+        """
         wanted: dict[Slot, tuple[Target, bool]] = {}
         reducing_only = self.ledger.state == REDUCING
         closing = -1 if view.position > 0 else 1
@@ -299,7 +371,7 @@ class Engine:
             reduces = view.position * target.side < 0
             if reduces:
                 others = sum(size for other, size in exits.items() if other != slot)
-                size = min(target.size, abs(view.position) - others)
+                size = min(target.size, abs(view.position) - others, self.limits.max_order)
                 target = target._replace(size=size)  # noqa: PLW2901 the same target, cut
                 exits[slot] = max(exits.get(slot, 0), size)
             elif reducing_only:
@@ -309,17 +381,83 @@ class Engine:
                 wanted[slot] = (target, reduces)
         return wanted
 
-    def _withdraw(self, now_ms: int, market: str, wanted: dict[Slot, tuple[Target, bool]]) -> None:
-        """Cancel what rests and is not wanted as it is."""
-        for order in self.ledger.unsettled(market):
+    def _withdraw(
+        self, now_ms: int, market: str, wanted: dict[Slot, tuple[Target, bool]], generation: int = 0
+    ) -> None:
+        """Cancel what rests and is not wanted as it is; an exit is moved by amend where the edge can."""
+        for order in list(self.ledger.unsettled(market)):
             if not order.resting:
                 continue
-            target = wanted[order.slot][0] if order.slot in wanted else None
-            if target is not None and (
-                target.keep or (target.price == order.price and target.size == order.size - order.booked)
-            ):
+            if order.slot not in wanted:
+                self.desk.cancel(now_ms, order)
                 continue
-            self.desk.cancel(now_ms, order)
+            target, reduces = wanted[order.slot]
+            size = order.booked + target.size
+            if target.keep or (target.price, size) == (order.price, order.size):
+                continue
+            if order.amending is not None:
+                # Only a doubt is worth a cancel: an amend on its way is answered in a moment.
+                if (target.price, size) != order.amending[:2] and now_ms - order.amending_ms > AMEND_REPLY_MS:
+                    self.desk.cancel(now_ms, order)
+                continue
+            if self.settings.amends and reduces and len(order.former) < MAXIMUM_AMENDS:
+                self._move_exit(now_ms, order, target.price, size, generation)
+            else:
+                self.desk.cancel(now_ms, order)
+
+    def _move_exit(self, now_ms: int, order: Order, price: int, size: int, generation: int) -> None:
+        """One order carries the exit, whatever becomes of the amend: two exits can never both fill.
+
+        `size` is what is booked and what is wanted beyond, so that a fill on its way counts within it.
+        """
+        if self.desk.is_cancelling(order) or size <= order.evidence:
+            return
+        if now_ms - order.amending_ms < AMEND_EVERY_MS or self.desk.patience.waits(now_ms, order.slot):
+            return
+        if not self._on_grid(self._market(order.slot.market), price):
+            self._deny(Code.PRICE_OFF_GRID)
+        elif self.journal_full:
+            self._deny(Code.JOURNAL_FULL)
+        elif not self.budget.take(now_ms, ORDER_COST, EXIT_RESERVE):
+            self._deny(Code.WRITE_BUDGET)
+        else:
+            self.desk.amend(now_ms, order, price, size, order.expiration_s, generation)
+
+    def rest_s(self) -> int:
+        """How long a resting order lives, so that renewing all of them costs a quarter of the write rate at most."""
+        return max(LEAST_REST_S, -(-20 * self.limits.max_open_orders * 4 // self._write_rate))
+
+    def _renew(self, now_ms: int) -> None:
+        """Move the expiry that is next by an expiry-only amend, one a tick, with what the budget has left over."""
+        if not (self.settings.amends and self.ready) or self.stopping or self.ledger.state == HALTED:
+            return
+        half_ms = self.rest_s() * 500
+        due = [
+            order
+            for order in self.ledger.unsettled()
+            if order.resting
+            and order.amending is None
+            and order.expiration_s * 1000 - now_ms < half_ms
+            and order.expiration_s
+            and not self.desk.is_cancelling(order)
+            and not self.desk.patience.waits(now_ms, order.slot)
+            and self._is_tradable(order.slot.market)
+        ]
+        if not due or self.journal_full:
+            return
+        order = min(due, key=lambda order: (order.expiration_s, order.sequence))
+        if self.budget.take(now_ms, ORDER_COST, RENEW_RESERVE):
+            self.desk.amend(
+                now_ms, order, order.price, order.size, self._expiration_s(now_ms, order.sequence),
+                self._market(order.slot.market).generation,
+            )  # fmt: skip
+
+    def _is_tradable(self, name: str) -> bool:
+        market = self._market(name)
+        return market.live and market.is_open and name not in self.ledger.halts
+
+    def _expiration_s(self, now_ms: int, sequence: int) -> int:
+        return now_ms // 1000 + self.rest_s() + sequence % REST_JITTER_S
 
     def _deny(self, code: Code) -> None:
         self.denials[code] = self.denials.get(code, 0) + 1
@@ -327,32 +465,44 @@ class Engine:
     def _place(self, now_ms: int, market: Market, slot: Slot, target: Target, reduces: bool) -> None:
         if not self.desk.slot_is_free(slot):
             return
-        code = self._refusal(market, target, reduces)
+        role = REDUCE_GROUP if reduces else OPEN_GROUP
+        code = self._refusal(now_ms, market, slot, target, role)
+        if code is None and not self.budget.take(now_ms, ORDER_COST, EXIT_RESERVE if reduces else RESERVE):
+            code = Code.WRITE_BUDGET
         if code is not None:
             self._deny(code)
             return
-        if not self.budget.take(now_ms, ORDER_COST, EXIT_RESERVE if reduces else RESERVE):
-            self._deny(Code.WRITE_BUDGET)
-            return
         rests = target.time_in_force == GOOD_TILL_CANCELED
-        jitter_s = self.ledger.sequence % REST_JITTER_S
         self.desk.intend(
             now_ms,
             slot,
             target.price,
             target.size,
             target.time_in_force,
-            now_ms // 1000 + REST_S + jitter_s if rests else 0,
+            self._expiration_s(now_ms, self.ledger.sequence) if rests else 0,
             reduces and not rests,  # the venue takes reduce_only with immediate-or-cancel only
             market.generation,
+            role,
         )
         if not reduces:
             self.strategy.entered(slot.market, now_ms)
 
-    def _refusal(self, market: Market, target: Target, reduces: bool) -> Code | None:
-        ticks = market.view.ticks
-        index = bisect_left(ticks, target.price)
-        if index >= len(ticks) or ticks[index] != target.price:
+    def _refusal(self, now_ms: int, market: Market, slot: Slot, target: Target, role: str) -> Code | None:
+        if not self._on_grid(market, target.price):
             return Code.PRICE_OFF_GRID
+        if self.journal_full:
+            return Code.JOURNAL_FULL
+        if self.desk.patience.waits(now_ms, slot):
+            return Code.BACKING_OFF
+        code = self.groups.denial(role, required=self.settings.groups)
+        if code is not None:
+            return code
+        reduces = role == REDUCE_GROUP
         proposal = Proposal(market.view.market, target.side, target.price, target.size, reduces)
         return risk.check(self.limits, self.ledger, proposal, self.day_profit())
+
+    @staticmethod
+    def _on_grid(market: Market, price: int) -> bool:
+        ticks = market.view.ticks
+        index = bisect_left(ticks, price)
+        return index < len(ticks) and ticks[index] == price

@@ -137,7 +137,7 @@ class Ledger:
 
     def is_adopted(self, fill_id: str, fill_time_ms: int) -> bool:
         """True if an adopted position contains the fill already."""
-        return fill_id in self._excluded_ids or fill_time_ms <= self.adopted_ms
+        return fill_id in self._excluded_ids or fill_time_ms < self.adopted_ms
 
     def has_settlement(self, market: str, settled_time_ms: int) -> bool:
         """True if the settlement is in the ledger, or was before the ledger began or its horizon."""

@@ -142,11 +142,14 @@ class Order:
             return (known,)
         return (known, (self.amending.price, max(self.amending.size - self.booked, 0)))
 
-    def was_asked_for(self, price: int, size: int) -> bool:
-        """True if the order ever was meant to have this price and size."""
+    def had(self, price: int, size: int) -> bool:
+        """True if the order has, or once had, this price and size for certain."""
         pair = (price, size)
-        asked = self.amending is not None and pair == self.amending[:2]
-        return asked or pair == (self.price, self.size) or pair in self.former
+        return pair == (self.price, self.size) or pair in self.former
+
+    def was_asked_for(self, price: int, size: int) -> bool:
+        """True if the order ever was meant to have this price and size, an amend in doubt included."""
+        return self.had(price, size) or (self.amending is not None and (price, size) == self.amending[:2])
 
     def take(self, terms: Terms) -> None:
         """The amend holds for certain: the terms before it become history."""
