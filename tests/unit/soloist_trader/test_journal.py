@@ -1,5 +1,6 @@
 import errno
 import os
+import struct
 
 import pytest
 from click.testing import CliRunner
@@ -8,7 +9,7 @@ from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import RECORD_TYPES, CursorMoved, Intended, Latched, Started
 from soloist_trader.errors import JournalDamagedError, JournalFailedError, StateError
 from soloist_trader.journal.codec import CodecError, decode_batch, encode_batch
-from soloist_trader.journal.frames import SEGMENT_HEADER_LENGTH, frame, segment_header
+from soloist_trader.journal.frames import FORMAT_VERSION, SEGMENT_HEADER_LENGTH, frame, segment_header
 from soloist_trader.journal.reader import Tail, read_journal, segment_path
 from soloist_trader.journal.writer import Journal
 
@@ -69,11 +70,11 @@ def test_a_failed_sync_is_final_and_never_tried_again(tmp_path):
         calls.append(1)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    journal._sync = failing
+    journal.disk.sync = failing
     journal.append(ONE)
     with pytest.raises(JournalFailedError, match="not tried again"):
         journal.commit()
-    journal._sync = os.fdatasync
+    del journal.disk.sync
     journal.append(TWO)
     with pytest.raises(JournalFailedError):
         journal.commit()
@@ -93,19 +94,62 @@ def test_a_missing_segment_is_refused_with_file_and_offset(tmp_path):
         opened(tmp_path)
 
 
-def test_a_segment_torn_while_it_was_begun_is_begun_again(tmp_path):
+def old_segment(number, previous_crc, batches):
+    """A segment as format 1 wrote it: no zeros behind the last batch, no seal. Returns its bytes and the last CRC."""
+    from soloist_trader.journal.frames import crc32c
+
+    head = struct.pack("<8sHHQI", b"SOLOISTJ", 1, 0, number, previous_crc)
+    content, crc = head + struct.pack("<I", crc32c(head)), previous_crc
+    for sequence, records in batches:
+        framed, crc = frame(number, sequence, crc, encode_batch(records))
+        content += framed
+    return content, crc
+
+
+def test_a_journal_of_format_1_is_read_and_goes_on_in_the_present_one(tmp_path):
+    first, crc = old_segment(1, 0, [(1, [ONE]), (2, [TWO, ONE])])
+    second, _ = old_segment(2, crc, [(3, [TWO])])
+    segment_path(tmp_path, 1).write_bytes(first)
+    segment_path(tmp_path, 2).write_bytes(second)
+    journal, records, tail = opened(tmp_path)
+    assert (records, tail.damage) == ([ONE, TWO, ONE, TWO], "")
+    journal.append(ONE)
+    journal.commit()
+    journal.close()
+    assert opened(tmp_path)[1] == [ONE, TWO, ONE, TWO, ONE]
+    assert segment_path(tmp_path, 1).read_bytes() == first, "what is sealed is never written again"
+    assert segment_path(tmp_path, 2).read_bytes()[8] == FORMAT_VERSION
+
+
+def test_a_segment_that_format_1_tore_while_it_was_begun_is_begun_again(tmp_path):
+    first, crc = old_segment(1, 0, [(1, [ONE])])
+    segment_path(tmp_path, 1).write_bytes(first)
+    segment_path(tmp_path, 2).write_bytes(old_segment(2, crc, [])[0][: SEGMENT_HEADER_LENGTH - 3])
+    journal, records, tail = opened(tmp_path)
+    assert (records, "torn" in tail.damage) == ([ONE], True)
+    journal.append(TWO)
+    journal.commit()
+    journal.close()
+    assert not segment_path(tmp_path, 2).exists()
+    assert opened(tmp_path)[1] == [ONE, TWO]
+
+
+def test_a_sealed_segment_whose_successor_is_torn_is_refused(tmp_path):
+    """The successor was durable before the seal was written: whatever it held is gone, and a person decides."""
     journal, _, _ = opened(tmp_path, segment_bytes=1)
     journal.append(ONE)
     journal.commit()
     journal.close()
     path = segment_path(tmp_path, 2)
-    path.write_bytes(path.read_bytes()[: SEGMENT_HEADER_LENGTH - 3])
-    journal, records, tail = opened(tmp_path, segment_bytes=1)
-    assert (records, "torn" in tail.damage) == ([ONE], True)
-    journal.append(TWO)
-    journal.commit()
-    journal.close()
-    assert opened(tmp_path)[1] == [ONE, TWO]
+    for length in (0, SEGMENT_HEADER_LENGTH - 3):
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(JournalDamagedError, match="2.log is damaged at byte 0: the segment header"):
+            opened(tmp_path)
+    path.unlink()
+    with pytest.raises(
+        JournalDamagedError, match=r"2\.log is damaged at byte 0: the file is missing: segment 1"
+    ):
+        opened(tmp_path)
 
 
 def test_an_unknown_format_version_names_what_to_do(tmp_path):

@@ -103,7 +103,7 @@ async def test_a_failed_journal_halts_new_orders_while_cancels_go_on(parts):
     def failing(_file):
         raise OSError(errno.EIO, "test")
 
-    runtime.journal._sync = failing
+    runtime.journal.disk.sync = failing
     world.wish.wanted = [ENTRY, EXIT._replace(side=BID, level="second", price=4_000)]
     await turn(runtime, world, edge)
     assert world.ledger.latches["journal"][0] == "HALTED"

@@ -11,6 +11,9 @@ from soloist_trader.core.records import RECORD_TYPES, Record
 
 _NUMBER: Final = {kind: number for number, kind in enumerate(RECORD_TYPES)}
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_SHORT_ARRAY: Final = 15
+_MEDIUM_ARRAY: Final = 0xFFFF
+"""msgpack writes the length of an array in 4 bits, 16 bits or 32 bits."""
 _DECODER: Final = msgspec.msgpack.Decoder(list[list[Any]])
 
 
@@ -21,6 +24,23 @@ class CodecError(ValueError):
 def encode_batch(records: Iterable[Record]) -> bytes:
     """One payload from records, in their sequence."""
     return _ENCODER.encode([(_NUMBER[type(record)], *record) for record in records])
+
+
+def encode_record(record: Record) -> bytes:
+    """One record as it stands in a payload."""
+    return _ENCODER.encode((_NUMBER[type(record)], *record))
+
+
+def join_records(encoded: Sequence[bytes]) -> bytes:
+    """One payload from encoded records; the same bytes as `encode_batch` of the records."""
+    count = len(encoded)
+    if count <= _SHORT_ARRAY:
+        head = bytes([0x90 | count])
+    elif count <= _MEDIUM_ARRAY:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(encoded)
 
 
 def decode_batch(payload: bytes) -> Sequence[Record]:

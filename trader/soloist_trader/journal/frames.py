@@ -4,6 +4,10 @@ Segment header, 28 bytes: magic `SOLOISTJ`, format version (u16), reserved (u16)
 before this segment (u32), CRC32C of the header (u32).
 Frame, 36 bytes and payload: magic `SLBT`, segment number (u64), sequence (u64), length (u32), CRC of the previous frame
 (u32), CRC32C of the payload (u32), CRC32C of the frame header (u32). All little-endian.
+
+Format 1: a segment ends where its file ends. Format 2: zeros may follow the last frame (preallocated), and a segment that
+has a successor ends with a seal: a frame of magic `SLND` without payload, outside of the chain. A seal without a
+successor shows that the newest segment is gone, which a chain alone cannot show.
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ from typing import Final, NamedTuple
 
 import google_crc32c
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""What is written. Every older version is read."""
+OLDEST_VERSION: Final = 1
 SEGMENT_MAGIC: Final = b"SOLOISTJ"
 FRAME_MAGIC: Final = b"SLBT"
+SEAL_MAGIC: Final = b"SLND"
 _SEGMENT: Final = struct.Struct("<8sHHQI")
 _FRAME: Final = struct.Struct("<4sQQIII")
 _CRC: Final = struct.Struct("<I")
@@ -72,6 +79,23 @@ def frame(segment: int, sequence: int, previous_crc: int, payload: bytes) -> tup
     head = _FRAME.pack(FRAME_MAGIC, segment, sequence, len(payload), previous_crc, crc32c(payload))
     crc = crc32c(head)
     return head + _CRC.pack(crc) + payload, crc
+
+
+def seal(segment: int, sequence: int, previous_crc: int) -> bytes:
+    """The end of a segment: its last sequence and the CRC of its last frame, once more."""
+    head = _FRAME.pack(SEAL_MAGIC, segment, sequence, 0, previous_crc, crc32c(b""))
+    return head + _CRC.pack(crc32c(head))
+
+
+def read_seal(data: bytes, offset: int, segment: int, sequence: int, crc: int) -> bool:
+    """Whether the seal of this segment, after this frame, is at `offset`."""
+    expected = seal(segment, sequence, crc)
+    return data[offset : offset + len(expected)] == expected
+
+
+def only_zeros(data: bytes, offset: int) -> bool:
+    """Whether nothing was written from `offset` on: the end of the file, or what was reserved for later."""
+    return len(data.rstrip(b"\0")) <= offset
 
 
 def read_frame(data: bytes, offset: int) -> Frame | None:
