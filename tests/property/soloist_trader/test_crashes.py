@@ -5,8 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from soloist_trader.core import events
 from soloist_trader.core.desk import Desk
+from soloist_trader.core.engine import Engine
 from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import Released, Slot
+from soloist_trader.core.orders import Order
+from soloist_trader.core.records import Observed, Released, Slot
 
 from tests.property.soloist_trader import venue_model as model
 
@@ -19,6 +21,20 @@ def test_no_order_is_lost_or_doubled_whatever_fails(seed):
     assert world.check() == []
 
 
+@pytest.mark.parametrize("torn", [False, True], ids=["committed", "torn"])
+def test_a_crash_behind_every_record_loses_nothing(torn):
+    """The journal ends behind the n-th record (or at the commit before it), for every n of one life."""
+    crash_at = 1
+    while True:
+        world = model.World(2, model.real_engine, crash_at=crash_at, torn=torn)
+        world.run(300)
+        assert world.check() == [], f"crash_at={crash_at}"
+        if world.records < crash_at:
+            break
+        crash_at += 1
+    assert crash_at > 100, "the life was long enough to mean something"
+
+
 def test_the_model_really_has_crashes_doubts_and_orders():
     worlds = [model.World(seed, model.real_engine) for seed in range(8)]
     for world in worlds:
@@ -27,6 +43,11 @@ def test_the_model_really_has_crashes_doubts_and_orders():
     assert sum(world.crashes for world in worlds) >= 20
     assert sum(world.doubts for world in worlds) >= 20
     assert sum(world.accepted for world in worlds) >= 200
+    assert sum(world.amends for world in worlds) >= 40
+    assert sum(world.amend_doubts for world in worlds) >= 8
+    assert sum(world.renewals for world in worlds) >= 1
+    assert sum(world.triggers for world in worlds) >= 20
+    assert sum(len(world.settlements) for world in worlds) >= 10
 
 
 class FreshIdDesk(Desk):
@@ -70,6 +91,54 @@ class NeverFetchesFillsDesk(Desk):
         self.commands = [command for command in self.commands if type(command).__name__ != "FindFills"]
 
 
+class LabelLedger(Ledger):
+    """Mutation: labels instead of facts. The last evidence is the truth, so a late reply reopens an executed order."""
+
+    def _apply_observed(self, record: Observed) -> None:
+        order = self.orders.get(record.client_order_id)
+        if order is not None:
+            order.filled, order.closed = record.filled, record.closed
+        super()._apply_observed(record)
+
+
+class LabelDesk(Desk):
+    """The near side of the same: nothing is stale."""
+
+    def on_seen(self, event: events.OrderSeen) -> None:
+        order = self.ledger.orders.get(event.client_order_id)
+        if order is not None and order.order_id == event.order_id:
+            order.filled, order.closed = event.filled, event.closed
+        super().on_seen(event)
+
+
+class NewTermsDesk(Desk):
+    """Mutation: an amend whose outcome is not known is taken for done."""
+
+    def on_amend_ended(self, event: events.AmendEnded) -> None:
+        super().on_amend_ended(event._replace(outcome="amended"))
+
+
+class OldTermsDesk(Desk):
+    """Mutation: an amend whose outcome is not known is taken for refused."""
+
+    def on_amend_ended(self, event: events.AmendEnded) -> None:
+        outcome = "timeout" if event.outcome == "unknown" else event.outcome
+        super().on_amend_ended(event._replace(outcome=outcome))
+
+
+def caught(make_engine, make_ledger=Ledger):
+    """What the checker says of a broken build within 60 worlds."""
+    for seed in range(60):
+        world = model.World(seed, make_engine, make_ledger)
+        try:
+            world.run(1_500)
+        except AssertionError as error:
+            return [f"the core stopped itself: {error}"]
+        if found := world.check():
+            return found
+    return []
+
+
 @pytest.mark.parametrize(
     ("desk", "ledger"),
     [
@@ -77,14 +146,32 @@ class NeverFetchesFillsDesk(Desk):
         (IntendedMeansNotSentDesk, Ledger),
         (NoSlotRuleDesk, NoSlotRuleLedger),
         (NeverFetchesFillsDesk, Ledger),
+        (LabelDesk, LabelLedger),
+        (NewTermsDesk, Ledger),
+        (OldTermsDesk, Ledger),
     ],
 )
 def test_a_broken_core_is_caught(desk, ledger):
-    found = []
-    for seed in range(40):
-        world = model.World(seed, model.engine_with(desk), ledger)
-        world.run(1_500)
-        found += world.check()
-        if found:
-            break
-    assert found, f"{desk.__name__} passed 40 worlds: the checker does not see this mutation"
+    assert caught(model.engine_with(desk), ledger), f"{desk.__name__} passed: the checker does not see it"
+
+
+def test_an_amend_in_doubt_that_counts_once_is_caught(monkeypatch):
+    monkeypatch.setattr(Order, "size_max", property(lambda order: order.size))
+    assert caught(model.real_engine)
+
+
+class LastFillCursorEngine(Engine):
+    """Mutation: the cursor is the time of the last fill known, not the as-of time read before the fetch."""
+
+    def _on_sweep_ended(self, event: events.SweepEnded) -> None:
+        latest = max(self.ledger._fill_ids.values(), default=event.as_of_ms)
+        super()._on_sweep_ended(event._replace(as_of_ms=max(latest, self.ledger.cursor_ms)))
+
+
+def test_a_cursor_at_the_last_fill_is_caught():
+    def build(ledger, identity):
+        return LastFillCursorEngine(
+            ledger, identity, model.strategy(), model.LIMITS, model.MARKETS, model.SETTINGS
+        )
+
+    assert caught(build)

@@ -24,7 +24,9 @@ from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.orders import Order
 from soloist_trader.core.patience import Patience
 from soloist_trader.core.records import (
+    FOUND,
     Amended,
+    Amending,
     Booked,
     Contradicted,
     Doubted,
@@ -36,7 +38,6 @@ from soloist_trader.core.records import (
     Released,
     Tombstoned,
 )
-from soloist_trader.core.units import IMMEDIATE_OR_CANCEL
 
 CHASE_EVERY_MS: Final = 500
 FETCH_FILLS_AFTER_MS: Final = 500
@@ -104,6 +105,8 @@ class Intake:
                 f"{event.client_order_id} rests at the venue and is not in the journal",
             )
             order = self.ledger.orders[event.client_order_id]
+        elif order.slot.strategy == FOUND and not order.had(event.price, event.size):
+            self._follow(event, order)
         elif not matches(order, event):
             self._contradict(event.now_ms, order, Contradiction.FIELDS_DIFFER)
         was_settled = order.settled
@@ -151,10 +154,11 @@ class Intake:
 
     def _on_settled(self, now_ms: int, order: Order) -> None:
         self.count(order.label)
+        cancelled = order.client_order_id in self._cancelled_ms
         for volatile in (self._chased_ms, self._cancelled_ms):
             volatile.pop(order.client_order_id, None)
         self._known_to_exist.discard(order.client_order_id)
-        if order.time_in_force == IMMEDIATE_OR_CANCEL and not order.booked:
+        if order.exists and not order.booked and not cancelled:
             self.patience.missed(now_ms, order.slot)
 
     def _adjust_fees(self, now_ms: int, order: Order) -> None:
@@ -174,6 +178,12 @@ class Intake:
         self.commands.append(Alert(code, message))
 
     # -- amends
+
+    def _follow(self, event: events.OrderSeen, order: Order) -> None:
+        """A found order whose lost process had an amend under way: the venue's terms are all that is known of it."""
+        terms = (event.price, event.size, order.expiration_s)
+        self.record(Amending(event.now_ms, order.client_order_id, *terms))
+        self.record(Amended(event.now_ms, order.client_order_id, *terms, taken=True))
 
     def _end_amend(self, now_ms: int, order: Order, *, taken: bool) -> None:
         assert order.amending is not None
@@ -292,8 +302,7 @@ class Intake:
             self._find(event.now_ms, order)
             return
         if event.reduced_by >= 0:
-            if amending is not None:
-                self._end_amend(event.now_ms, order, taken=False)
+            # An amend of the price alone stays open: closed is closed, and a late frame may show either price.
             filled = max(order.size - event.reduced_by, order.evidence)
             self.record(
                 Observed(

@@ -330,7 +330,7 @@ class Ledger:
             self._by_order_id[order_id] = order
 
     def _apply_found(self, record: records.Found) -> None:
-        slot = Slot("found", record.market, record.side, record.client_order_id)
+        slot = Slot(records.FOUND, record.market, record.side, record.client_order_id)
         order = Order(record.client_order_id, slot, record.price, record.size, record.time_ms)
         self._name(order, record.order_id)
         self._add(order)

@@ -93,6 +93,10 @@ class Contradicted(NamedTuple):
     contradiction: str
 
 
+FOUND: Final = "found"
+"""The strategy in the slot of an order that this journal never intended."""
+
+
 class Found(NamedTuple):
     """An own order at the venue that this journal never intended (journal lost, or an earlier incarnation)."""
 
