@@ -3,15 +3,15 @@ import os
 import struct
 
 import pytest
-from click.testing import CliRunner
-from soloist_trader.cli import main
-from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import RECORD_TYPES, CursorMoved, Intended, Latched, Started
+from soloist_trader.core.records import RECORD_TYPES, CursorMoved, Latched
 from soloist_trader.errors import JournalDamagedError, JournalFailedError, StateError
-from soloist_trader.journal.codec import CodecError, decode_batch, encode_batch
+from soloist_trader.journal import quantiles as quantiles_module
+from soloist_trader.journal.codec import CodecError, decode_batch, encode_batch, encode_record, join_records
+from soloist_trader.journal.disk import Disk
 from soloist_trader.journal.frames import FORMAT_VERSION, SEGMENT_HEADER_LENGTH, frame, segment_header
+from soloist_trader.journal.quantiles import SLOW_P99_US, Quantiles
 from soloist_trader.journal.reader import Tail, read_journal, segment_path
-from soloist_trader.journal.writer import Journal
+from soloist_trader.journal.writer import BATCH_BYTES, UNCOMMITTED_BYTES, Commit, Journal
 
 ONE, TWO = CursorMoved(1, 2), Latched(3, "test", "HALTED", "because")
 
@@ -143,7 +143,7 @@ def test_a_sealed_segment_whose_successor_is_torn_is_refused(tmp_path):
     path = segment_path(tmp_path, 2)
     for length in (0, SEGMENT_HEADER_LENGTH - 3):
         path.write_bytes(path.read_bytes()[:length])
-        with pytest.raises(JournalDamagedError, match="2.log is damaged at byte 0: the segment header"):
+        with pytest.raises(JournalDamagedError, match=r"2\.log is damaged at byte 0: the segment header"):
             opened(tmp_path)
     path.unlink()
     with pytest.raises(
@@ -168,36 +168,78 @@ def test_an_unknown_format_version_names_what_to_do(tmp_path):
         opened(tmp_path)
 
 
-def test_verify_and_show(tmp_path):
+def test_a_batch_of_any_length_has_the_bytes_of_one_message():
+    for count in (0, 1, 15, 16, 70_000):
+        records = [ONE] * count
+        assert join_records([encode_record(record) for record in records]) == encode_batch(records)
+
+
+def test_too_much_that_waits_is_told_until_it_is_durable(tmp_path):
     journal, _, _ = opened(tmp_path)
-    records = [
-        Started(1, "unit00", 0, 1, 7, "Live"),
-        Intended(2, "s1", 1, "t", "M", 1, "entry", 4_000, 100, "good_till_canceled", 0, reduce_only=False),
-    ]
-    ledger = Ledger()
-    for record in records:
-        journal.append(record)
-        journal.commit()
-        ledger.apply(record)
-    result = CliRunner().invoke(main, ["journal", "verify", "--state-dir", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    assert "batches 2  records 2" in result.output
-    assert ledger.state_hash() in result.output
-    shown = (
-        CliRunner()
-        .invoke(main, ["journal", "show", "--state-dir", str(tmp_path), "--kind", "Intended"])
-        .output
-    )
-    assert shown.count("\n") == 1
-    assert "client_order_id='s1'" in shown
-    path = segment_path(tmp_path, 1)
-    content = bytearray(path.read_bytes())
-    content[SEGMENT_HEADER_LENGTH + 40] ^= 1
-    path.write_bytes(bytes(content))
-    broken = CliRunner().invoke(main, ["journal", "verify", "--state-dir", str(tmp_path)])
-    assert broken.exit_code == 1
-    assert "an intact later batch begins at byte" in broken.output
-    assert list(read_journal(tmp_path.parent / "none", Tail())) == []
+    large = Latched(1, "test", "HALTED", "x" * 100_000)
+    while not journal.full:
+        journal.append(large)
+    assert UNCOMMITTED_BYTES < journal.uncommitted_bytes <= UNCOMMITTED_BYTES + 100_100
+    assert journal.uncommitted == 11
+    journal.commit()
+    assert (journal.full, journal.uncommitted, journal.uncommitted_bytes) == (False, 0, 0)
+
+
+def test_what_no_frame_can_hold_becomes_several(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    large = Latched(1, "test", "HALTED", "x" * (BATCH_BYTES // 4))
+    for _ in range(11):
+        journal.append(large)
+    journal.commit()
+    journal.close()
+    _, records, tail = opened(tmp_path)
+    assert (len(records), tail.batches) == (11, 3)
+
+
+def test_an_inline_commit_calls_back_before_it_returns(tmp_path):
+    journal, _, _ = opened(tmp_path)
+    heard = []
+    journal.append(ONE)
+    journal.commit_soon(heard.append)
+    assert (heard, journal.uncommitted, journal.fileno()) == ([""], 0, -1)
+    journal.commit_soon(heard.append)
+    assert heard == ["", ""], "nothing waits: durable at once"
+    assert journal.commits == 1
+
+
+def test_quantiles_are_of_the_commits(tmp_path):
+    quantiles = Quantiles()
+    assert quantiles.read() == (0, 0)
+    for duration_us in range(100):
+        quantiles.observe(duration_us)
+    assert quantiles.read() == (50, 99)
+    journal, _, _ = opened(tmp_path)
+    journal.measured = (7, 8)
+    assert journal.commit_quantiles() == (7, 8)
+    journal.append(ONE)
+    journal.commit()
+    assert journal.commit_quantiles() != (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("sync_us", "mode"), [(SLOW_P99_US - 1, Commit.INLINE), (SLOW_P99_US + 1, Commit.PROCESS)]
+)
+def test_a_slow_disk_is_measured_at_start_and_gets_a_process(tmp_path, monkeypatch, sync_us, mode):
+    """The clock is a number that every sync of this disk moves: the machine's own speed does not matter."""
+    clock = [0]
+
+    class Slow(Disk):
+        def sync(self, file):
+            super().sync(file)
+            clock[0] += sync_us
+
+    monkeypatch.setattr(quantiles_module, "now_us", lambda: clock[0])
+    journal = Journal(tmp_path, disk=Slow(), commit=Commit.AUTO)
+    journal.open(lambda _record: None)
+    assert journal.measured == (sync_us, sync_us)
+    assert (journal.mode, journal.fileno() >= 0) == (mode, mode is Commit.PROCESS)
+    assert not list(tmp_path.glob("*.tmp"))
+    journal.close()
 
 
 def test_reading_back_grows_with_the_journal_and_not_with_its_square(tmp_path):
