@@ -104,7 +104,6 @@ class World:
     as_of_ms: int = 0
     amends: int = 0
     amend_doubts: int = 0
-    renewals: int = 0
     triggers: int = 0
     crashes: int = 0
     accepted: int = 0
@@ -156,7 +155,11 @@ class World:
 
     def read_account(self) -> None:
         """Fills and settlements from the cursor on, then positions, all as old as the read model is."""
-        as_of_ms = self.as_of_ms
+        as_of_ms, incarnation = self.as_of_ms, self.incarnation
+        for order in list(self.ledger.unsettled()):
+            if order.client_order_id in self.orders and incarnation == self.incarnation:
+                seen = self.seen(order.client_order_id, "listing")
+                self.step(seen._replace(as_of_ms=as_of_ms))
         from_ms = self.ledger.cursor_ms - OVERLAP_MS if self.ledger.cursor_ms else 0
         listed = [fill for fill in self.fills if from_ms <= fill.fill_time_ms <= as_of_ms]
         found: list[events.Event] = [fill._replace(client_order_id="") for fill in listed]
@@ -167,14 +170,13 @@ class World:
         positions = self.positions(as_of_ms)
         found.append(events.PositionsSeen(self.now_ms, as_of_ms, positions, contained))
         found.append(events.SweepEnded(self.now_ms, as_of_ms))
-        incarnation = self.incarnation
         for event in found:
             if incarnation == self.incarnation:
                 self.step(event._replace(now_ms=self.now_ms))
 
     def sweep(self) -> None:
         """A pass while trading; the read model is late, but never goes back."""
-        lag_ms = self.random.choice((0, 100, 2_000)) if self.faults else 0
+        lag_ms = self.random.choice((0, 500, 6_000)) if self.faults else 0
         self.as_of_ms = max(self.as_of_ms, self.now_ms - lag_ms)
         self.read_account()
 
@@ -312,7 +314,6 @@ class World:
         if command.size <= order.filled:
             return ended._replace(outcome="invalid_amend_qty_for_order")
         self.amends += 1
-        self.renewals += command.price == order.price and command.size == order.size
         order.price, order.size, order.expiration_s = command.price, command.size, command.expiration_s
         if self.chance(0.5):
             remaining = order.size - order.filled
@@ -470,15 +471,8 @@ class World:
         choice = self.random.random()
         if self.chance(0.004):
             self.crash()
-        elif self.chance(0.003):
-            self.settle(self.random.choice(MARKETS))
-        elif self.chance(0.01):
-            state = self.random.choice((REDUCING, HALTED, ACTIVE, ACTIVE))
-            self.step(events.Verb(self.now_ms, "person", state, "test"))
-        elif self.recovered and self.chance(0.03):
-            self.sweep()
-        elif self.recovered and self.chance(0.005):
-            self.know_what_is_held()
+        elif self.chance(0.05):
+            self.turn_of_others()
         elif choice < 0.2:
             market = self.random.choice(MARKETS)
             self.mid[market] = min(
@@ -501,6 +495,19 @@ class World:
             self.recover()
         else:
             self.step(events.Tick(self.now_ms))
+
+    def turn_of_others(self) -> None:
+        """What neither the market nor the engine does: settlements, a person, sweeps."""
+        choice = self.random.random()
+        if choice < 0.06:
+            self.settle(self.random.choice(MARKETS))
+        elif choice < 0.26:
+            state = self.random.choice((REDUCING, HALTED, ACTIVE, ACTIVE))
+            self.step(events.Verb(self.now_ms, "person", state, "test"))
+        elif self.recovered and choice < 0.86:
+            self.sweep()
+        elif self.recovered:
+            self.know_what_is_held()
 
     def check(self) -> list[str]:
         """What is wrong at the end, when everything is quiet."""
@@ -561,8 +568,13 @@ def strategy() -> Threshold:
     )
 
 
+def made(kind: type[Engine], ledger: Ledger, identity: Identity) -> Engine:
+    """An engine of this kind on the model's markets."""
+    return kind(ledger, identity, strategy(), LIMITS, MARKETS, SETTINGS)
+
+
 def real_engine(ledger: Ledger, identity: Identity) -> Engine:
-    return Engine(ledger, identity, strategy(), LIMITS, MARKETS, SETTINGS)
+    return made(Engine, ledger, identity)
 
 
 def engine_with(desk: type[Desk]) -> Callable[[Ledger, Identity], Engine]:
@@ -572,4 +584,4 @@ def engine_with(desk: type[Desk]) -> Callable[[Ledger, Identity], Engine]:
         def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
             return desk(ledger, identity, self.budget)
 
-    return lambda ledger, identity: Built(ledger, identity, strategy(), LIMITS, MARKETS, SETTINGS)
+    return lambda ledger, identity: made(Built, ledger, identity)
