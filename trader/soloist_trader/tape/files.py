@@ -87,10 +87,12 @@ class FileSink:
                     blocks.pack(blocks.ENTRIES, chunk.first, chunk.events, chunk.payload)
                 )
                 file.flush()
+                self._queue.task_done()
         except OSError as error:
             self._failed = f"the tape in {self._directory} cannot be written: {error}"
-            while self._queue.get() is not None:
-                pass  # nobody may wait for a queue that is never emptied
+            self._queue.task_done()
+            while self._queue.get() is not None:  # nobody may wait for a queue that is never emptied
+                self._queue.task_done()
         finally:
             if file is not None:
                 file.close()

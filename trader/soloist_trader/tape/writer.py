@@ -24,6 +24,9 @@ BLOCK_BYTES: Final = 64 * 1024
 SEAL_AFTER_MS: Final = 1_000
 """A block is given to the sink after this time by the events' clock; a killed process loses no more of its tape."""
 
+RETRY_MS: Final = 1_000
+"""After a drop the next anchor waits so long: the whole state costs time that a slow disk would ask for again and again."""
+
 
 class Chunk(NamedTuple):
     """A finished block before compression. `header` is not empty if a new file begins with it."""
@@ -68,6 +71,8 @@ class Tape:
         self._size = 0
         self._first = 1
         self._began_ms = 0
+        self._last_ms = 0
+        self._retry_ms = 0
         self._dropped_from = 0
         self._header: dict[str, Any] = {}
         self._needs_anchor = True
@@ -84,6 +89,10 @@ class Tape:
         now_ms = event.now_ms
         if self._size >= self._block_bytes or (self._entries and now_ms - self._began_ms >= SEAL_AFTER_MS):
             self.seal()
+        if self._dropped_from and self._needs_anchor and now_ms < self._retry_ms:
+            self.event_seq += 1
+            self._first = self.event_seq + 1
+            return
         try:
             if self._needs_anchor or self._sink.wants_file:
                 self.anchor()
@@ -93,12 +102,13 @@ class Tape:
             return
         if not self._entries or self.event_seq < self._first:
             self._began_ms = now_ms
+        self._last_ms = now_ms
         self.event_seq += 1
         self._add(encoded)
 
     def write_commands(self, commands: list[Command]) -> None:
         """Put on the tape what the event before led to."""
-        if not self.failed:
+        if not self.failed and not self._needs_anchor:
             self._add(encode_rows(commands))
 
     def write_frames(self, now_ms: int, frames: tuple[bytes, ...]) -> None:
@@ -114,7 +124,6 @@ class Tape:
             self._add(
                 encode_entry(TapeGap(self._dropped_from, self.event_seq, "the disk was slower than the feed"))
             )
-            self._dropped_from = 0
         self._add(encode_entry(Anchor(freeze(self._engine), self._engine.ledger.state_hash())))
         self._needs_anchor = False
 
@@ -125,9 +134,12 @@ class Tape:
         chunk = Chunk(
             self._first, self.event_seq - self._first + 1, join_entries(self._entries), self._header
         )
-        if not self._sink.offer(chunk):
+        if self._sink.offer(chunk):
+            self._dropped_from = 0  # the chunk that tells of the gap is taken
+        else:
             self.gaps += 1
             self._dropped_from = self._dropped_from or self._first
+            self._retry_ms = self._last_ms + RETRY_MS
             self._needs_anchor = True
         self._entries, self._size, self._header = [], 0, {}
         self._first = self.event_seq + 1
