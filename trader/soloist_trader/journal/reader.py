@@ -77,7 +77,10 @@ class Tail:
     segments: list[Path] = field(default_factory=list)
     snapshot: Path | None = None
     """The snapshot that the state began with, if any; `batches` and `records` count what came after it."""
+    covered: int = 0
+    """The last segment that the snapshot covers."""
     sealed: bool = False
+    """Whether `segment` has its seal, so that there is a next one."""
     _data: bytes = b""
     _end: int = 0
 

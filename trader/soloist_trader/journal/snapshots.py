@@ -143,7 +143,7 @@ def rebuild(directory: Path, disk: Disk, ledger: Ledger, tail: Tail, *, until: i
     for path, snapshot in valid_snapshots(directory, disk, tail, 1):
         position = snapshot.position
         ledger.load(snapshot.exported)
-        tail.snapshot = path
+        tail.snapshot, tail.covered = path, position.segment
         tail.segment, tail.sequence, tail.crc = position.segment, position.sequence, position.crc
     for _, _, records in read_journal(directory, tail, disk=disk, until=until):
         for record in records:

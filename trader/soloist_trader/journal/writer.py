@@ -82,7 +82,7 @@ class Journal:
         self._question: tuple[int, int, int] | None = None
         self._quantiles = Quantiles()
         self._snapshot: subprocess.Popen[str] | None = None
-        self._snapshot_segment = 0
+        self._snapshot_segment = self._snapshot_asked = 0
         self.snapshot_result = ""
         """What the last snapshot run printed (JSON), or why it failed (begins with `failed: `). Empty before."""
 
@@ -152,7 +152,7 @@ class Journal:
                 disk.sync_directory(self.directory)
         tail.forget_content()
         self._tail = tail
-        self._snapshot_segment = tail.segment - 1 if tail.snapshot else 0
+        self._snapshot_segment = tail.covered
 
     def _choose_mode(self) -> None:
         if self.mode is Commit.AUTO:
@@ -313,9 +313,13 @@ class Journal:
 
     @property
     def snapshot_due(self) -> bool:
-        """Whether enough was sealed since the last snapshot that a start would take noticeably longer."""
+        """Whether enough was sealed since the last snapshot that a start would take noticeably longer.
+
+        After one that failed, not before more is sealed.
+        """
         sealed = self._tail.segment - 1
-        return self._snapshot is None and sealed - self._snapshot_segment >= SNAPSHOT_SEGMENTS
+        tried = max(self._snapshot_segment, self._snapshot_asked)
+        return self._snapshot is None and sealed - tried >= SNAPSHOT_SEGMENTS
 
     def seal(self) -> None:
         """Commit, and end the segment that is written, so that a snapshot holds everything until now.
@@ -346,7 +350,7 @@ class Journal:
         sealed = self._tail.segment - 1
         if self._snapshot is not None or sealed <= self._snapshot_segment:
             return False
-        self._snapshot_segment = sealed
+        self._snapshot_asked = sealed
         self._snapshot = subprocess.Popen(  # noqa: S603 our own module, our own arguments
             [
                 sys.executable,
@@ -370,7 +374,11 @@ class Journal:
         if self._snapshot.poll() is None:
             return False
         said, why = self._snapshot.communicate()
-        self.snapshot_result = said.strip() if self._snapshot.returncode == 0 else f"failed: {why.strip()}"
+        if self._snapshot.returncode == 0:
+            self.snapshot_result = said.strip()
+            self._snapshot_segment = self._snapshot_asked
+        else:
+            self.snapshot_result = f"failed: {why.strip()}"
         self._snapshot = None
         return True
 
