@@ -27,7 +27,7 @@ def test_a_crash_behind_every_record_loses_nothing(torn):
     crash_at = 1
     while True:
         world = model.World(2, model.real_engine, crash_at=crash_at, torn=torn)
-        world.run(300)
+        world.run(450)
         assert world.check() == [], f"crash_at={crash_at}"
         if world.records < crash_at:
             break

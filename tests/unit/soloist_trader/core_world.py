@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from soloist_trader.core import events
 from soloist_trader.core.commands import Cancel, Command, Persist, Place
 from soloist_trader.core.desk import Identity
-from soloist_trader.core.engine import Engine
+from soloist_trader.core.engine import Engine, Settings
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Record
 from soloist_trader.core.risk import Limits
@@ -16,6 +18,7 @@ TICKS = tuple(range(100, 10_000, 100))
 LIMITS = Limits(
     max_order=1_000, max_position=2_000, max_exposure=50_000_000, max_open_orders=5, daily_loss=10_000_000
 )
+DEFAULTS = Settings()
 ENTRY = Target(BID, "entry", 4_000, 100, GOOD_TILL_CANCELED)
 EXIT = Target(ASK, "exit", 4_500, 100, IMMEDIATE_OR_CANCEL)
 
@@ -41,11 +44,20 @@ class Wish:
 class CoreWorld:
     """Steps an engine and sorts what it wants. Time moves only when a test says so."""
 
-    def __init__(self, limits: Limits = LIMITS, ledger: Ledger | None = None, *, ready: bool = True) -> None:
+    def __init__(
+        self,
+        limits: Limits = LIMITS,
+        ledger: Ledger | None = None,
+        *,
+        ready: bool = True,
+        settings: Settings = DEFAULTS,
+    ) -> None:
         self.now_ms = 1_000_000
         self.wish = Wish()
         self.ledger = ledger or Ledger()
-        self.engine = Engine(self.ledger, Identity("unit00", 0, 2, 7, "Live"), self.wish, limits, ["M"])
+        self.engine = Engine(
+            self.ledger, Identity("unit00", 0, 2, 7, "Live"), self.wish, limits, ["M"], settings
+        )
         self.records: list[Record] = []
         self.step(events.Began(self.now_ms))
         self.step(events.MarketSeen(self.now_ms, "M", True, 0, TICKS, 0))  # noqa: FBT003 a tuple's field
@@ -76,13 +88,12 @@ class CoreWorld:
         assert len(places) == 1, places
         return places[0]
 
-    def seen(self, place: Place, filled: int = 0, *, closed: bool = False) -> list[Command]:
-        return self.step(
-            events.OrderSeen(
-                self.now_ms, place.client_order_id, f"v-{place.client_order_id}", place.market, place.side,
-                place.price, place.size, filled, closed, "reply",
-            )
+    def seen(self, place: Place, filled: int = 0, *, closed: bool = False, **changes: Any) -> list[Command]:
+        seen = events.OrderSeen(
+            self.now_ms, place.client_order_id, f"v-{place.client_order_id}", place.market, place.side,
+            place.price, place.size, filled, closed, "reply",
         )  # fmt: skip
+        return self.step(seen._replace(**changes))
 
     def fill(self, place: Place, size: int, price: int | None = None, fee: int = 0) -> list[Command]:
         number = sum(position.fills for position in self.ledger.positions.values())

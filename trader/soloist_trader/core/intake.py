@@ -138,13 +138,13 @@ class Intake:
         """After a change. `wake` lets the strategy decide at once; after a refusal it waits for the next tick."""
         if wake:
             self.changed_markets.add(order.slot.market)
+            if order.resting or order.booked:
+                self.patience.met(order.slot)
         if order.halting:
             self.alert(
                 AlertCode.CONTRADICTION,
                 f"{order.client_order_id} in {order.slot.market}: {order.contradiction}",
             )
-        if order.resting or order.booked:
-            self.patience.met(order.slot)
         if order.settled:
             self._adjust_fees(now_ms, order)
             if not was_settled:
