@@ -24,8 +24,12 @@ from soloist_kalshi.numbers import count_from_text, count_to_text, money_from_do
 
 from soloist_trader import strategies
 from soloist_trader.core.risk import Limits
+from soloist_trader.core.units import ONE_CONTRACT, OPEN_GROUP, REDUCE_GROUP
 from soloist_trader.errors import ConfigurationError
 from soloist_trader.strategies.base import StrategyPlugin
+
+MAXIMUM_GROUP_LIMIT = 1_000_000 * ONE_CONTRACT
+"""The venue's bound for the limit of an order group."""
 
 
 def _text(value: object, example: str) -> str:
@@ -124,9 +128,17 @@ class RiskBlock(_Block):
 
 
 class TradingBlock(_Block):
-    """How trading ends."""
+    """How trading ends, and what bounds it at the venue.
+
+    `group_limit_contracts` is what the venue lets an order group match within 15 s before it triggers, a runaway's end;
+    without it, ten times what all orders that may be open hold. `rate_share_percent` is this bot's part of the account's
+    write budget. Cash that nothing explains latches REDUCING above `unexplained_cash_dollars`.
+    """
 
     cancel_on_stop: bool = True
+    group_limit_contracts: Count | None = None
+    rate_share_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    unexplained_cash_dollars: Money = 100_000_000
 
 
 class Configuration(_Block):
@@ -151,6 +163,15 @@ class Configuration(_Block):
         if self.mode != "Live" and self.account is not None:
             raise ValueError(f"mode {self.mode} uses no account; remove spec.account, or set mode Live")
         return self
+
+    def group_limits(self) -> dict[str, int]:
+        """Limit of each order group, in 1/100 contract per 15 s. Exits get ten times more: they have to go."""
+        risk = self.risk
+        limit = self.trading.group_limit_contracts or 10 * risk.max_order_contracts * risk.max_open_orders
+        return {
+            OPEN_GROUP: min(max(limit, ONE_CONTRACT), MAXIMUM_GROUP_LIMIT),
+            REDUCE_GROUP: min(max(10 * limit, ONE_CONTRACT), MAXIMUM_GROUP_LIMIT),
+        }
 
     def make_strategy(self) -> StrategyPlugin[Any]:
         """The strategy; `load` has already checked that it can be made."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +221,26 @@ class Bot:
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.get("/status"))
+
+    def status_when(
+        self, condition: Callable[[dict[str, Any]], Any], deadline_s: float = 10
+    ) -> dict[str, Any]:
+        """The first status that meets a condition."""
+
+        def seen() -> dict[str, Any] | None:
+            status = self.status()
+            return status if condition(status) else None
+
+        return eventually(seen, deadline_s, lambda: json.dumps(self.status(), indent=1)) or {}
+
+    def ctl(self, *arguments: str, refused: bool = False) -> dict[str, Any]:
+        """Ask the running engine; its answer, or what it refused."""
+        done = subprocess.run(
+            [BIN / "soloist-trader", "ctl", *arguments, "--state-dir", self.state, "--actor", "tester"],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == int(refused), done.stderr + self.log_file.read_text()[-2000:]
+        return {"message": done.stderr} if refused else json.loads(done.stdout)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -1,5 +1,6 @@
 """Cards E1-E9: one engine process from start to stop, with what can go wrong on the way."""
 
+import json
 import random
 import re
 import subprocess
@@ -249,13 +250,23 @@ def test_e11_with_the_journal_gone_it_adopts_the_position_and_cancels_its_own_or
     held = {row["ticker"]: row["count"] for row in bot.exchange.holdings(bot.account.name)["positions"]}
     before = len(bot.exchange.accepted(bot.account.name))
     bot.start_and_wait()
-    assert bot.status()["recovery"] == "CleanStart"
+    status = bot.status()
+    assert (status["recovery"], status["state"]) == ("VenueRecovered", "REDUCING"), (
+        "nobody vouches for what it did"
+    )
+    report = json.loads((bot.state / "recovery-report.json").read_text())
+    assert (report["trusted"], len(report["resting"]) >= 3) == (False, True)
+    assert "no safety record" in report["reason"]
     assert len([line for line in bot.log() if line["event"] == "OwnOrderFound"]) >= 3
     adopted = {row["market"]: row["count"] for row in bot.status()["positions"]}
     assert {ticker: adopted.get(ticker) for ticker, count in held.items() if count != "0.00"} == {
         ticker: count for ticker, count in held.items() if count != "0.00"
     }
-    assert len(bot.exchange.accepted(bot.account.name)) >= before
+    positions = {row["market"]: row["count"] for row in status["positions"]}
+    assert set(positions) >= {ticker for ticker, count in held.items() if count != "0.00"}
+    bot.ctl("resume", "--reason", "read the report")
+    assert bot.status_when(lambda now: now["state"] == "ACTIVE")
+    wait_orders(bot, before + 3)
     assert bot.terminate() == 0
     assert bot.exchange.holdings(bot.account.name)["reserved"] == {}
     ledger, _ = bot.ledger()

@@ -106,7 +106,7 @@ async def test_the_token_is_read_again_for_every_call(api, address):
 async def test_the_keeper_tells_words_and_silence(api, address, monkeypatch):
     monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
     words, silences = asyncio.Queue(), asyncio.Queue()
-    api.annotate(epoch="1")
+    api.annotate(epoch="1", engine="left behind")
     client = LeaseClient(address, "x")
     elapsed_ms = 0
     keeper = LeaseKeeper(

@@ -116,7 +116,7 @@ async def test_a_failed_journal_halts_new_orders_while_cancels_go_on(parts):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda _, runtime: runtime.gate.close("stopping", for_good=True), "stopping"),
+        (lambda _, runtime: runtime.gate.close("stopping"), "stopping"),
         (lambda world, _: setattr(world.engine.markets["M"], "generation", 9), "the book it was decided on is gone"),
         (lambda _, runtime: runtime.gate._admitted.clear(), "its intent is not durable"),
     ],
@@ -155,15 +155,44 @@ def test_the_gate_has_a_deadline_and_never_opens_again_once_closed_for_good():
     )
     assert gate.judge(place) == "not reconciled yet"
     gate.open()
-    gate.admit("s1")
+    gate.admit(place)
     assert gate.judge(place) == "the decision is too old"
-    assert gate.judge(place._replace(deadline_ms=now_ms() + 10_000)) is None
-    gate.done("s1")
-    assert gate.judge(place._replace(deadline_ms=now_ms() + 10_000)) == "its intent is not durable"
-    gate.close("revoked", for_good=True)
+    gate.done(place)
+    timely = place._replace(deadline_ms=now_ms() + 10_000)
+    gate.admit(timely)
+    assert gate.judge(timely._replace(size=2)) == "its intent is not durable", "not what was journaled"
+    assert gate.judge(timely) is None
+    gate.done(timely)
+    assert gate.judge(timely) == "its intent is not durable"
+    gate.close("revoked")
     gate.open()
     gate.close("softer")
-    assert gate.closed == "!revoked"
+    assert gate.closed == "revoked"
+
+
+def test_who_holds_the_gate_lets_go_and_nobody_else():
+    gate = SendGate(lambda _market: 1)
+    gate.hold("key", "key in doubt")
+    gate.open()  # recovery ends while the key is still in doubt
+    assert gate.closed == "key in doubt"
+    gate.release("key")
+    assert gate.closed == ""
+
+
+def test_the_gate_never_lets_more_out_than_came_in_and_asks_the_objection_last():
+    objections = []
+    gate = SendGate(lambda _market: 1, lambda _command: "HALTED" if objections else "")
+    gate.open()
+    place = Place("s1", "M", 1, 1, 1, "x", 0, reduce_only=False, deadline_ms=now_ms() + 10_000, book_generation=1, decided_ms=0)  # fmt: skip
+    gate.admit(place)
+    objections.append("later")
+    assert gate.judge(place) == "HALTED"
+    objections.clear()
+    assert gate.judge(place) is None
+    gate.done(place)
+    assert (gate.intents_in, gate.intents_out) == (1, 1)
+    gate._admitted["s1"] = place  # a bug that would send it again
+    assert gate.judge(place) == "more would leave than was intended"
 
 
 async def test_own_events_wait_while_recovery_reads(parts):

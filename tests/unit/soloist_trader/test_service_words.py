@@ -1,12 +1,21 @@
 """What the operator's word in the Lease does to an engine."""
 
+import json
+
 import pytest
 from soloist_kalshi.signing import generate_private_key
 from soloist_trader import config
 from soloist_trader.core import events
+from soloist_trader.core.commands import Place
+from soloist_trader.core.records import Latched
 from soloist_trader.errors import FatalError, StateError
+from soloist_trader.journal.reader import Tail, read_journal
+from soloist_trader.shell.clock import now_ms
+from soloist_trader.shell.control import Request, RequestError
+from soloist_trader.shell.latch_file import write_latch
 from soloist_trader.shell.lease import Word
 from soloist_trader.shell.service import Options, Service
+from soloist_trader.shell.verbs import Verbs
 
 from tests.unit.soloist_trader.test_config import write
 
@@ -39,7 +48,8 @@ async def make_service(tmp_path):
 def fatal_reason(service):
     error = service._fatal.result()
     assert isinstance(error, FatalError)
-    assert service.gate.closed.startswith("!"), "sending stops before anything else"
+    service.gate.open()
+    assert service.gate.closed, "sending stops before anything else, and for good"
     return error.reason
 
 
@@ -80,7 +90,9 @@ async def test_desired_states_and_a_lost_lease_are_latches(make_service):
         service._on_word(Word(3, desired, "pod-1"))
         assert service.ledger.state == state
     service._on_lease_silence("ConnectError")
-    assert service.ledger.latches == {"lease": ("REDUCING", "lost: ConnectError")}
+    assert service.ledger.latches == {"lease": ("HALTED", "lost: ConnectError")}, (
+        "nobody can take a Static key away"
+    )
     service._on_word(Word(3, "Running", "pod-1"))
     assert service.ledger.state == "ACTIVE"
 
@@ -99,6 +111,7 @@ async def test_the_report_has_every_field_and_fits_the_annotation(make_service):
         "ready",
         "reason",
         "message",
+        "safety",
     }
     assert (report["state"], report["ready"], report["keyId"], report["generation"]) == (
         "HALTED",
@@ -106,7 +119,7 @@ async def test_the_report_has_every_field_and_fits_the_annotation(make_service):
         "k",
         1,
     )
-    assert len(str(report)) < 1_000
+    assert len(json.dumps(report, separators=(",", ":"))) < 1_000
 
 
 async def test_a_state_directory_of_another_account_or_mode_is_refused(make_service):
@@ -119,3 +132,90 @@ async def test_a_journal_of_a_later_epoch_is_fatal(make_service):
     make_service().journal.close()
     with pytest.raises(FatalError, match="epoch 3, this engine of 2"):
         make_service({"account.epoch": 2})
+
+
+async def test_a_lost_lease_reduces_where_the_fence_can_take_the_key_away(make_service, tmp_path):
+    (tmp_path / "keys" / "epoch").write_text("3")
+    service = make_service()
+    service._on_word(Word(3, "Running", "pod-1"))
+    service._on_lease_silence("ConnectError")
+    assert service.ledger.latches == {"lease": ("REDUCING", "lost: ConnectError")}
+
+
+async def test_a_key_in_doubt_keeps_the_gate_although_recovery_ends(make_service):
+    service = make_service()
+    service._on_key_refused("401")
+    service.gate.open()
+    assert service.gate.closed == "key in doubt: 401"
+    for task in service._tasks:
+        task.cancel()
+
+
+async def test_the_watchdogs_latch_halts_at_start_and_keeps_the_gate_until_it_is_proven(
+    make_service, tmp_path
+):
+    (tmp_path / "state").mkdir()
+    write_latch(tmp_path / "state", "silent for 5 s")
+    service = make_service()
+    assert service.ledger.latches["watchdog"] == ("HALTED", "watchdog: silent for 5 s")
+    place = Place(
+        f"s{service.identity.claim_hash}-3-1-1", "M", 1, 5_000, 100, "x", 0, reduce_only=False,
+        deadline_ms=now_ms() + 60_000, book_generation=1, decided_ms=0,
+    )  # fmt: skip
+    assert service._objection(place) == "watchdog: silent for 5 s"
+    write_latch(tmp_path / "state", "silent for 5 s", proven=True)
+    service._look_at_latch_file()
+    assert service.ledger.state == "ACTIVE"
+    assert service._objection(place) == ""
+    assert (
+        service._objection(place._replace(client_order_id="sunit00-2-1-1")) == "the order is not of epoch 3"
+    )
+    service.runtime.dispatch(events.Verb(1, "person", "REDUCING", "x"))
+    assert service._objection(place) == "REDUCING since the decision"
+
+
+async def test_a_stop_claims_only_what_was_seen(make_service):
+    service = make_service()
+    service.reconciler.phase = "WaitingForLease"
+    proven, reason, message = await service._end_orders(0)
+    assert (proven, reason) == (False, "StopUnproven")
+    assert "looked at nothing" in message
+    other = make_service({"account.epoch": 3, "trading.cancel_on_stop": False}, state="other")
+    other.reconciler.phase = "Ready"
+    proven, reason, message = await other._end_orders(0)
+    assert (proven, reason) == (False, "OrdersLeft")
+    assert "cancelOnStop is false" in message
+    assert other.ledger.state == "ACTIVE", "a latch would keep the next start from trading"
+
+
+async def test_verbs_of_a_person_are_latches_in_the_journal_and_only_their_own_are_lifted(make_service):
+    service = make_service()
+    verbs = Verbs(service)
+    answer = await verbs.carry(Request("reduce", "ada", "look"))
+    assert answer["latches"] == {"person": ["REDUCING", "ada: look"]}
+    await verbs.carry(Request("halt", "ada", "worse"))
+    await verbs.carry(Request("halt", "bob", "me too"))
+    assert service.ledger.latches["person"] == ("HALTED", "ada: worse")
+    service.runtime.dispatch(events.Verb(1, "operator", "REDUCING", "spec"))
+    answer = await verbs.carry(Request("resume", "ada", "fine"))
+    assert (answer["state"], answer["lifted"]) == ("REDUCING", ["person"])
+    with pytest.raises(RequestError, match=r"spec\.desiredState"):
+        await verbs.carry(Request("resume", "ada", "all", latch="operator"))
+    with pytest.raises(RequestError, match="held by operator"):
+        await verbs.carry(Request("resume", "ada", "all"))
+    with pytest.raises(RequestError, match="market 'M' is not halted; halted: none"):
+        await verbs.carry(Request("release-market", "ada", "seen", market="M"))
+    with pytest.raises(RequestError, match="it reconciles before it trades"):
+        await verbs.carry(Request("reconcile", "ada", "now"))
+    kept = [
+        (record.actor, record.state, record.reason)
+        for _, _, records in read_journal(service.options.state_directory, Tail())
+        for record in records
+        if isinstance(record, Latched)
+    ]
+    assert [row for row in kept if row[0] != "operator"] == [
+        ("person", "REDUCING", "ada: look"),
+        ("person", "HALTED", "ada: worse"),
+        ("ctl halt", "ACTIVE", "bob: me too"),
+        ("person", "ACTIVE", "ada: fine"),
+    ]

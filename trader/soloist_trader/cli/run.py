@@ -33,12 +33,21 @@ CLUSTER_STATE = Path("/var/lib/soloist")
 @click.option(
     "--lease", help="NAMESPACE/NAME of the Lease to renew. Default in a cluster: POD_NAMESPACE/POD_NAME."
 )
-def run(path: Path, keys: Path | None, state_dir: Path | None, admin: str, lease: str | None) -> None:
+@click.option(
+    "--any-state-dir",
+    is_flag=True,
+    help="Trade although the state directory does not outlive the pod (tmpfs, the container's own layer). In a cluster a "
+    "Live bot is refused otherwise; outside of one, nothing is checked.",
+)
+def run(
+    path: Path, keys: Path | None, state_dir: Path | None, admin: str, lease: str | None, any_state_dir: bool
+) -> None:
     """Run one engine until SIGTERM.
 
     It recovers from its journal, agrees with the venue, trades, and at the end cancels its own orders and proves that
-    none rests. Exit codes: 0 stopped and proven, 2 the configuration, keys or state cannot be used, 3 the engine may
-    not trade (key revoked, other epoch), 4 stopped without the proof, 1 an error of the engine.
+    none rests. While it runs, `soloist-trader ctl` asks it to halt, reduce, resume. Exit codes: 0 stopped and proven, 2 the
+    configuration, keys or state cannot be used, 3 the engine may not trade (key revoked, other epoch), 4 stopped without
+    the proof (orders left on purpose included), 1 an error of the engine.
     """
     import uvloop  # noqa: PLC0415 `--help` does not need the engine
 
@@ -68,6 +77,7 @@ def run(path: Path, keys: Path | None, state_dir: Path | None, admin: str, lease
             admin or ("0.0.0.0:8080" if in_cluster else "127.0.0.1:8080"),
             LeaseAddress.in_cluster(lease) if lease else None,
             os.environ.get("POD_UID", ""),
+            require_lasting_state=in_cluster and not any_state_dir,
         )
         return await Service(options).run()
 

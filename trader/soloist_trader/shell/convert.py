@@ -11,6 +11,8 @@ from soloist_trader.core.units import ASK, BID, ONE_DOLLAR_PRICE
 from soloist_trader.shell.clock import text_to_ms
 
 SIDES = {"bid": BID, "ask": ASK}
+_PRICE_PER_CENT = 100
+_MONEY_PER_CENT = 10_000
 
 
 def levels(rows: list[messages.LevelText] | None, *, of_no: bool = False) -> list[Level]:
@@ -31,8 +33,15 @@ def market_seen(now_ms: int, market: messages.Market) -> events.MarketSeen:
     )
 
 
-def order_seen(now_ms: int, order: messages.Order, source: str) -> events.OrderSeen:
-    """An order of a listing."""
+def _fees(order: messages.Order | frames.UserOrderMessage) -> int:
+    """The order's own fee total, -1 where the venue does not say both parts of it."""
+    if order.taker_fees_dollars is None or order.maker_fees_dollars is None:
+        return -1
+    return money_from_dollars(order.taker_fees_dollars) + money_from_dollars(order.maker_fees_dollars)
+
+
+def order_seen(now_ms: int, order: messages.Order, source: str, as_of_ms: int = 0) -> events.OrderSeen:
+    """An order of a listing. `as_of_ms` was read from the venue before the listing."""
     return events.OrderSeen(
         now_ms,
         order.client_order_id,
@@ -44,6 +53,8 @@ def order_seen(now_ms: int, order: messages.Order, source: str) -> events.OrderS
         count_from_text(order.fill_count_fp),
         order.status != "resting",
         source,
+        _fees(order),
+        as_of_ms,
     )
 
 
@@ -60,6 +71,7 @@ def user_order_seen(now_ms: int, order: frames.UserOrderMessage) -> events.Order
         count_from_text(order.fill_count_fp),
         order.status in {"canceled", "executed"},
         "user_orders",
+        _fees(order),
     )
 
 
@@ -102,3 +114,28 @@ def position_seen(position: messages.MarketPosition) -> tuple[str, int, int]:
     count = count_from_text(position.position_fp)
     cost = money_from_dollars(position.market_exposure_dollars)
     return position.ticker, count, cost if count >= 0 else ONE_DOLLAR_PRICE * -count - cost
+
+
+def settlement_seen(now_ms: int, settlement: messages.Settlement) -> events.SettlementSeen:
+    """What a market paid. `revenue` and `value` of the venue are in cents. Raises ValueError for a value that is missing."""
+    value = settlement.value
+    if settlement.market_result in {"yes", "no"}:
+        price = ONE_DOLLAR_PRICE if settlement.market_result == "yes" else 0
+    elif value is not None:
+        price = value * _PRICE_PER_CENT
+    else:
+        raise ValueError(
+            f"settlement of {settlement.ticker} with result {settlement.market_result!r} has no value: its money is not "
+            f"known; look at the account's history"
+        )
+    return events.SettlementSeen(
+        now_ms,
+        settlement.ticker,
+        settlement.market_result,
+        text_to_ms(settlement.settled_time),
+        settlement.revenue * _MONEY_PER_CENT,
+        count_from_text(settlement.yes_count_fp),
+        count_from_text(settlement.no_count_fp),
+        money_from_dollars(settlement.fee_cost),
+        price,
+    )

@@ -14,8 +14,10 @@ from soloist_kalshi.keys import KeySlot, SignerSource
 from soloist_kalshi.signing import Signer
 
 from soloist_trader.errors import FatalError, KeysError
+from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.keys import load_slots, resolve
 from soloist_trader.shell.logs import log
+from soloist_trader.shell.retry import Retry
 
 POLL_S: Final = 0.2
 _EXPIRED: Final = "header_timestamp_expired"
@@ -41,6 +43,19 @@ class KeyRing:
     def key_id(self) -> str:
         """Id of the key that signs."""
         return self.source.current.key_id
+
+    @property
+    def is_managed(self) -> bool:
+        """True if the fence made the keys: it can take them away, so a lost Lease need not halt."""
+        return (resolve(self.directory) / "epoch").exists()
+
+    @property
+    def came_ms(self) -> int:
+        """When the keys came to this pod, Unix milliseconds: no earlier than the fence."""
+        try:
+            return resolve(self.directory).stat().st_mtime_ns // 1_000_000
+        except OSError:
+            return now_ms()
 
     def load(self) -> list[KeySlot]:
         """Read the directory, without asking the venue. Raises KeysError, and FatalError for a key of another epoch."""
@@ -71,13 +86,13 @@ class KeyRing:
 
         Raises FatalError when the venue refuses every key.
         """
+        retry = Retry("VenueUnreachable")
         while True:
             try:
                 if await self._choose():
                     return
             except VenueError as error:
-                log("VenueUnreachable", f"key not proven yet: {error}", level=logging.WARNING)
-                await asyncio.sleep(_RETRY_S)
+                await retry.pause(f"key not proven yet: {error}")
                 continue
             raise FatalError("KeyRejected", f"the venue refuses every key in {self.directory}")
 
@@ -106,12 +121,12 @@ class KeyRing:
     async def _recheck(self) -> bool:
         with contextlib.suppress(KeysError):
             self.source.load(self.load())
+        retry = Retry("VenueUnreachable")
         while True:
             try:
                 return await self._choose()
             except VenueError as error:
-                log("VenueUnreachable", f"key in doubt, venue silent: {error}", level=logging.WARNING)
-                await asyncio.sleep(_RETRY_S)
+                await retry.pause(f"key in doubt, venue silent: {error}")
 
     async def watch(self, switched: Callable[[], None]) -> None:
         """Follow the directory: load when `current` moves, switch after a signed read with the newer key."""

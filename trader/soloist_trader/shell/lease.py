@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +29,15 @@ _PREFIX: Final = "soloist.trade/"
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What the operator wrote into the Lease. `epoch` 0 and empty texts: not written yet."""
+    """What the operator wrote into the Lease. `epoch` 0 and empty texts: not written yet.
+
+    `report` is the engine's own annotation, an earlier engine's before the first renewal; it is no part of the word.
+    """
 
     epoch: int
     desired_state: str
     admitted_pod_uid: str
+    report: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class LeaseClient:
             int(epoch) if str(epoch).isdigit() else 0,
             annotations.get(f"{_PREFIX}desired-state", ""),
             annotations.get(f"{_PREFIX}admitted-pod-uid", ""),
+            annotations.get(f"{_PREFIX}engine", ""),
         )
 
     async def renew(self, report: dict[str, Any]) -> Word:
@@ -158,7 +163,9 @@ class LeaseKeeper:
         self._soon.set()
 
     async def run(self) -> None:
-        """Renew every 5 s and read in the middle, until cancelled."""
+        """Read what an earlier engine left, then renew every 5 s and read in the middle, until cancelled."""
+        while not await self._once(renewing=False):  # noqa: ASYNC110 the API server tells no event
+            await asyncio.sleep(RENEW_S / 10)
         renewing = True
         while True:
             await self._once(renewing=renewing)
@@ -176,7 +183,7 @@ class LeaseKeeper:
         """Whether a renewal succeeded within the Lease's duration; that it can be read says nothing about that."""
         return self._renewed_ms is not None and self._clock_ms() - self._renewed_ms <= DURATION_S * 1000
 
-    async def _once(self, *, renewing: bool) -> None:
+    async def _once(self, *, renewing: bool) -> bool:
         try:
             word = await (self._client.renew(self._report()) if renewing else self._client.read())
         except (httpx.HTTPError, OSError, ValueError) as error:
@@ -184,10 +191,11 @@ class LeaseKeeper:
             since_ms = self._renewed_ms if self._renewed_ms is not None else self._started_ms
             if self._clock_ms() - since_ms > DURATION_S * 1000:
                 self._on_silence(f"{type(error).__name__}: {error}")
-            return
+            return False
         if renewing:
             self._renewed_ms = self._clock_ms()
         self._on_word(word)
+        return True
 
     async def farewell(self) -> None:
         """A last report at an orderly stop; a failure changes nothing any more."""

@@ -7,41 +7,42 @@ from collections.abc import Callable
 from typing import Final
 
 from soloist_kalshi import frames
+from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.errors import VenueError, VenueForbidden, VenueProtocolError, VenueUnauthorized
 from soloist_kalshi.keys import SignerSource
-from soloist_kalshi.messages import CreateOrder
-from soloist_kalshi.numbers import (
-    NumberError,
-    count_from_text,
-    count_to_text,
-    money_from_dollars,
-    price_from_dollars,
-    price_to_dollars,
-)
-from soloist_kalshi.orders import Accepted, Cancelled, NotSent, OrderClient, Rejected, Unknown
+from soloist_kalshi.numbers import NumberError, count_from_text, money_from_dollars, price_from_dollars
+from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.websocket import WebSocketClient
 
 from soloist_trader.config import Configuration
 from soloist_trader.core import events
 from soloist_trader.core.book import LadderBookPort
-from soloist_trader.core.commands import Cancel, Entomb, FindFills, FindOrder, Place
+from soloist_trader.core.commands import (
+    Amend,
+    Cancel,
+    Entomb,
+    FindFills,
+    FindOrder,
+    Place,
+    ResetGroup,
+    TriggerGroup,
+)
 from soloist_trader.core.identifiers import is_ours
-from soloist_trader.core.units import ASK, BID, IMMEDIATE_OR_CANCEL, ONE_DOLLAR_PRICE
+from soloist_trader.core.units import ASK, BID, ONE_DOLLAR_PRICE
 from soloist_trader.shell import convert
 from soloist_trader.shell.clock import now_ms, text_to_ms
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.venue import Gate, Reading, Sink, VenueCommand
+from soloist_trader.shell.venue_recovery import Evidence, OwnOrder
+from soloist_trader.shell.writes import Writes
 
-ORDER_DEADLINE_MS: Final = 5_000
-"""One write, connecting included. Longer means unknown."""
 MARKET_POLL_S: Final = 15.0
-_RATE_LIMITED: Final = 429
 _EXPIRED: Final = "header_timestamp_expired"
 _CHANNELS: Final = ["orderbook_delta", "trade"]
-_PRIVATE: Final = ["fill", "user_orders"]
+_PRIVATE: Final = ["fill", "user_orders", "order_group_updates"]
 _READS: Final = ReadPolicy(attempts=3, request_ms=4_000, deadline_ms=10_000)
 
 
@@ -54,6 +55,7 @@ class LiveEdge:
         source: SignerSource,
         on_key_refused: Callable[[str], None],
         on_reopened: Callable[[], None],
+        budget: AttemptBudget,
     ) -> None:
         assert configuration.account is not None
         venue = configuration.venue
@@ -64,8 +66,11 @@ class LiveEdge:
         self._on_reopened = on_reopened
         ca_file = str(venue.ca_file) if venue.ca_file else None
         self.clock = ServerClock()
-        self._rest = RestClient(venue.rest_url, source, ca_file=ca_file, clock=self.clock, policy=_READS)
-        self._orders = OrderClient(venue.rest_url, source, ca_file=ca_file, clock=self.clock)
+        self._rest = RestClient(
+            venue.rest_url, source, ca_file=ca_file, clock=self.clock, policy=_READS, budget=budget
+        )
+        orders = OrderClient(venue.rest_url, source, ca_file=ca_file, clock=self.clock)
+        self._writes = Writes(orders, self._account.subaccount, on_key_refused)
         self._socket = WebSocketClient(
             venue.websocket_url,
             source,
@@ -74,6 +79,7 @@ class LiveEdge:
             on_closed=self._on_closed,
             ca_file=ca_file,
             clock=self.clock,
+            budget=budget,
         )
         self._decoder = FrameDecoder()
         self.books = LadderBookPort()
@@ -81,6 +87,7 @@ class LiveEdge:
         self._sink: Sink = _nowhere
         self._tickers: list[str] = []
         self._unknown: list[str] = []
+        self._groups: dict[str, str] = {}
         self._book_sid = 0
         self._resyncing: set[str] = set()
         self._subscribed: set[str] = set()
@@ -93,6 +100,7 @@ class LiveEdge:
         """Look markets up, subscribe to everything, and wait for the private channels. Raises VenueError."""
         self._sink = sink
         limits = await self._rest.get_account_limits()
+        self._rest.buckets.resize(limits)
         sink(events.BudgetSeen(now_ms(), limits.write.refill_rate, limits.write.bucket_capacity))
         self._tickers = await self._look_up()
         self.tasks = [
@@ -213,10 +221,21 @@ class LiveEdge:
         elif isinstance(frame, frames.UserOrderFrame):
             if frame.msg.subaccount_number in {None, self._account.subaccount}:
                 self._sink(convert.user_order_seen(moment, frame.msg))
+        elif isinstance(frame, frames.OrderGroupUpdateFrame):
+            self._on_group(moment, frame.msg)
         elif isinstance(frame, frames.SubscribedFrame):
             self._on_subscribed(frame.msg)
         elif isinstance(frame, frames.OkFrame | frames.UnsubscribedFrame | frames.ErrorFrame):
             self._on_control(moment, frame)
+
+    def _on_group(self, moment: int, message: frames.OrderGroupUpdateMessage) -> None:
+        role = next(
+            (role for role, group_id in self._groups.items() if group_id == message.order_group_id), ""
+        )
+        if role and message.event_type in {"triggered", "reset"}:
+            self._sink(
+                events.GroupSeen(moment, role, message.order_group_id, message.event_type == "triggered")
+            )
 
     def _on_subscribed(self, message: frames.SubscribedMessage) -> None:
         if message.channel == "orderbook_delta":
@@ -252,77 +271,20 @@ class LiveEdge:
     async def execute(self, command: VenueCommand, gate: Gate | None) -> list[events.Event]:
         """Carry out one command; its outcome as events. Reads that fail say nothing: they are asked for again."""
         if isinstance(command, Place | Entomb):
-            return [await self._create(command, gate)]
+            return [await self._writes.create(command, gate)]
+        if isinstance(command, Amend):
+            return [await self._writes.amend(command, gate)]
         if isinstance(command, Cancel):
-            return [await self._cancel(command)]
+            return [await self._writes.cancel(command)]
         try:
+            if isinstance(command, TriggerGroup | ResetGroup):
+                return await self._change_group(command)
             if isinstance(command, FindOrder):
                 return [await self._find_order(command)]
             return await self._find_fills(command)
         except (VenueError, NumberError, ValueError) as error:
             self._note_error("LookUpFailed", error)
             return []
-
-    async def _create(self, command: Place | Entomb, gate: Gate | None) -> events.Event:
-        place = isinstance(command, Place)
-        order = CreateOrder(
-            ticker=command.market,
-            side="bid" if command.side == BID else "ask",
-            count=count_to_text(command.size),
-            price=price_to_dollars(command.price),
-            time_in_force=command.time_in_force if isinstance(command, Place) else IMMEDIATE_OR_CANCEL,  # type: ignore[arg-type]  # the core has the venue's two words
-            self_trade_prevention_type="taker_at_cross",
-            client_order_id=command.client_order_id,
-            expiration_time=(command.expiration_s or None) if isinstance(command, Place) else None,
-            reduce_only=(command.reduce_only or None) if isinstance(command, Place) else None,
-        )
-        outcome = await self._orders.create(
-            order, subaccount=self._account.subaccount, deadline_ms=ORDER_DEADLINE_MS, gate=gate
-        )
-        moment, client_order_id = now_ms(), command.client_order_id
-        if isinstance(outcome, Accepted):
-            return events.OrderSeen(
-                moment,
-                client_order_id,
-                outcome.order_id,
-                command.market,
-                command.side,
-                command.price,
-                command.size,
-                outcome.fill_count,
-                outcome.remaining_count == 0,
-                "reply" if place else "tombstone",
-            )
-        if isinstance(outcome, Unknown):
-            return events.OrderUnknown(moment, client_order_id, outcome.why)
-        if isinstance(outcome, NotSent):
-            return events.OrderNotSent(moment, client_order_id, outcome.reason)
-        self._look_at_refusal(outcome)
-        if outcome.code == "order_already_exists":
-            return events.OrderExists(moment, client_order_id)
-        code = "too_many_requests" if outcome.status == _RATE_LIMITED else outcome.code
-        return events.OrderRefused(moment, client_order_id, code, outcome.message)
-
-    def _look_at_refusal(self, outcome: Rejected) -> None:
-        if outcome.status in {401, 403} and outcome.code != _EXPIRED:
-            self._on_key_refused(f"{outcome.code}: {outcome.message}")
-
-    async def _cancel(self, command: Cancel) -> events.Event:
-        outcome = await self._orders.cancel(
-            command.order_id,
-            market_ticker=command.market,
-            subaccount=self._account.subaccount,
-            deadline_ms=ORDER_DEADLINE_MS,
-        )
-        moment = now_ms()
-        if isinstance(outcome, Cancelled):
-            return events.CancelEnded(moment, command.client_order_id, outcome.reduced_by, "cancelled")
-        if isinstance(outcome, NotSent):
-            return events.CancelEnded(moment, command.client_order_id, -1, "not_sent")
-        if isinstance(outcome, Rejected):
-            self._look_at_refusal(outcome)
-            return events.CancelEnded(moment, command.client_order_id, -1, outcome.code)
-        return events.CancelEnded(moment, command.client_order_id, -1, "unknown")
 
     async def _find_order(self, command: FindOrder) -> events.Event:
         as_of_ms = await self.as_of_ms()
@@ -332,7 +294,7 @@ class LiveEdge:
         moment = now_ms()
         for order in listed:
             if order.client_order_id == command.client_order_id:
-                return convert.order_seen(moment, order, "listing")
+                return convert.order_seen(moment, order, "listing", as_of_ms)
         return events.OrderAbsent(moment, command.client_order_id, as_of_ms)
 
     async def _find_fills(self, command: FindFills) -> list[events.Event]:
@@ -367,11 +329,15 @@ class LiveEdge:
             )
             orders += [order for order in listed if order.client_order_id in wanted]
         fills = await self._rest.list_fills(subaccount=subaccount, min_ts=from_ms // 1000)
+        settlements = await self._rest.list_settlements(subaccount=subaccount, min_ts=from_ms // 1000)
+        groups = await self._read_groups()
         positions = await self._rest.list_positions(subaccount=subaccount)
         balance = await self._rest.get_balance(subaccount=subaccount)
         moment = now_ms()
-        reading.orders = [convert.order_seen(moment, order, "listing") for order in orders]
+        reading.orders = [convert.order_seen(moment, order, "listing", reading.as_of_ms) for order in orders]
         reading.fills = [convert.fill_seen(moment, fill) for fill in fills]
+        reading.settlements = [convert.settlement_seen(moment, row) for row in settlements]
+        reading.groups = groups
         reading.positions = tuple(convert.position_seen(position) for position in positions)
         reading.balance = money_from_dollars(balance.balance_dollars)
         return reading
@@ -382,6 +348,74 @@ class LiveEdge:
         moment = now_ms()
         own = [order for order in listed if is_ours(order.client_order_id, self._account.claim_hash)]
         return [convert.order_seen(moment, order, "listing") for order in own]
+
+    async def evidence(self, from_ms: int) -> Evidence:
+        """Own orders in all statuses, fills and settlements since a time, for a start without a journal. Raises VenueError."""
+        subaccount, min_ts = self._account.subaccount, from_ms // 1000
+        orders = await self._rest.list_orders(subaccount=subaccount, min_ts=min_ts)
+        fills = await self._rest.list_fills(subaccount=subaccount, min_ts=min_ts)
+        settlements = await self._rest.list_settlements(subaccount=subaccount, min_ts=min_ts)
+        moment = now_ms()
+        return Evidence(
+            [
+                OwnOrder(
+                    order.client_order_id,
+                    order.order_id,
+                    order.ticker,
+                    order.status == "resting",
+                    text_to_ms(order.created_time) if order.created_time else 0,
+                )
+                for order in orders
+                if is_ours(order.client_order_id, self._account.claim_hash)
+            ],
+            [convert.fill_seen(moment, fill) for fill in fills],
+            [convert.settlement_seen(moment, row) for row in settlements],
+        )
+
+    # -- order groups
+
+    async def make_groups(self, limits: dict[str, int], earlier: list[str]) -> list[events.GroupSeen]:
+        """Make the order groups of this start, role to limit, and remove earlier ones of ours.
+
+        An order of an earlier process that is still on its way names a group that is gone, and is refused. Raises
+        VenueError when it is not certain that both were made.
+        """
+        for group_id in earlier:
+            await self._writes.remove_group(group_id)
+        made = []
+        for role, limit in limits.items():
+            group_id = await self._writes.make_group(role, limit)
+            if not group_id:
+                raise VenueProtocolError(f"order group {role!r} could not be made", b"")
+            self._groups[role] = group_id
+            made.append(events.GroupSeen(now_ms(), role, group_id, triggered=False, limit=limit))
+        return made
+
+    async def _change_group(self, command: TriggerGroup | ResetGroup) -> list[events.Event]:
+        """Trigger or reset a group, and look whether it is so: a triggered one has no order left."""
+        if not await self._writes.change_group(command):
+            return []
+        wanted = isinstance(command, TriggerGroup)
+        shown = await self._rest.get_order_group(command.group_id, subaccount=self._account.subaccount)
+        if wanted and shown.orders:
+            return []
+        limit = count_from_text(shown.contracts_limit_fp)
+        return [events.GroupSeen(now_ms(), command.role, command.group_id, wanted, limit)]
+
+    async def _read_groups(self) -> list[events.GroupSeen]:
+        """Groups of ours that the venue shows as triggered. What it shows for an armed one proves nothing (section 9)."""
+        if not self._groups:
+            return []
+        listed = await self._rest.list_order_groups(subaccount=self._account.subaccount)
+        roles = {group_id: role for role, group_id in self._groups.items()}
+        moment = now_ms()
+        return [
+            events.GroupSeen(
+                moment, roles[row.id], row.id, triggered=True, limit=count_from_text(row.contracts_limit_fp)
+            )
+            for row in listed
+            if row.id in roles and not row.is_auto_cancel_enabled
+        ]
 
     def status(self) -> dict[str, object]:
         """Connections and key, for `/status`."""
@@ -401,7 +435,7 @@ class LiveEdge:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self._orders.close()
+        await self._writes.close()
         await self._rest.close()
 
 

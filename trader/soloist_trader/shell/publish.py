@@ -14,6 +14,7 @@ from soloist_trader.core.units import SIDE_NAMES
 from soloist_trader.shell.clock import ms_to_text, now_ms
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.venue_recovery import SafetyRecord, fit
 
 SHOWN_ORDERS: Final = 50
 
@@ -63,7 +64,7 @@ class Publisher:
         """What goes into the Lease (docs/interfaces.md)."""
         reason, message = self.reason()
         venue = self._runtime.edge.status()
-        return {
+        report = {
             "podUid": pod_uid,
             "epoch": self._identity.epoch,
             "incarnation": f"{self._identity.incarnation:x}",
@@ -73,7 +74,23 @@ class Publisher:
             "ready": self.ready(),
             "reason": reason,
             "message": message[:300],
+            "safety": self.safety().as_json(),
         }
+        return fit(report)
+
+    def safety(self) -> SafetyRecord:
+        """What has to be known if the volume is lost."""
+        engine = self._runtime.engine
+        ledger = engine.ledger
+        return SafetyRecord(
+            now_ms(),
+            self._identity.epoch,
+            ledger.sequence,
+            ledger.day,
+            engine.day_profit(),
+            dict(ledger.latches),
+            {role: group.group_id for role, group in ledger.groups.items()},
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain values."""
@@ -107,6 +124,16 @@ class Publisher:
             "sweeps": self._reconciler.sweeps,
             "differences": {name: {"ours": a, "venue": b} for name, (a, b) in engine.differences.items()},
             "haltedMarkets": dict(ledger.halts),
+            "orderGroups": {
+                role: {"id": group.group_id, "state": group.state, "limit": count_to_text(group.limit)}
+                for role, group in ledger.groups.items()
+            },
+            "gate": {
+                "closed": runtime.gate.closed,
+                "kept": runtime.gate.kept,
+                "intentsIn": runtime.gate.intents_in,
+                "intentsOut": runtime.gate.intents_out,
+            },
             "markets": [_market(name, market) for name, market in engine.markets.items()],
             "positions": self._positions(),
             "profit": self._profit(),
@@ -120,6 +147,9 @@ class Publisher:
                 "commits": runtime.journal.commits,
                 "bytes": runtime.journal.bytes_written,
                 "failed": runtime.journal.failed,
+                "full": runtime.journal.full,
+                "commitQuantilesUs": list(runtime.journal.commit_quantiles()),
+                "commitMode": str(runtime.journal.mode),
             },
             "counters": self._counters(),
             "histograms": {

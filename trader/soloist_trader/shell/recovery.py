@@ -9,6 +9,7 @@ from typing import Final
 from soloist_kalshi.errors import VenueError
 
 from soloist_trader.core import events
+from soloist_trader.core.identifiers import is_ours
 from soloist_trader.core.units import REDUCING
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.logs import log
@@ -21,6 +22,9 @@ OVERLAP_MS: Final = 120_000
 """Fills are read again this far before the cursor: the venue's clock and its read model are not ours."""
 SWEEP_S: Final = 30.0
 SWEEP_AGAIN_S: Final = 3.0
+READS_SHARE: Final = 4
+"""A sweep is followed by so many times its own duration of quiet: reads wait for the account's read tokens, so that a
+scarce budget makes sweeps longer and rarer, and at most a fifth of it goes into them."""
 LOOKS_AGAIN_S: Final = 0.2
 SETTLED_AFTER_MS: Final = 2_000
 _MAXIMUM_PASSES: Final = 20
@@ -35,6 +39,9 @@ class Reconciler:
         self.phase = "Starting"
         self.sweeps = 0
         self.last_error = ""
+        self.foreign: tuple[str, ...] = ()
+        """Order ids of the account's resting orders that are not ours: reported, never touched."""
+        self._claim_hash = runtime.engine.desk.identity.claim_hash
         self._started_ms = started_ms
         self._soon = asyncio.Event()
 
@@ -118,13 +125,37 @@ class Reconciler:
         runtime = self.runtime
         for order in reading.orders:
             runtime.dispatch(order)
+        self._note_foreign(reading)
+        for group in reading.groups:
+            runtime.dispatch(group)
         adopting = runtime.engine.ledger.cursor_ms == 0
         if not adopting:
             for fill in reading.fills:
                 runtime.dispatch(fill)
+            for settlement in reading.settlements:
+                runtime.dispatch(settlement)
         fill_ids = tuple((fill.fill_id, fill.fill_time_ms) for fill in reading.fills)
         runtime.dispatch(events.PositionsSeen(now_ms(), reading.as_of_ms, reading.positions, fill_ids))
+        if reading.balance >= 0 and not reading.has_resting:
+            runtime.dispatch(events.BalanceSeen(now_ms(), reading.balance, reading.as_of_ms))
         runtime.dispatch(events.SweepEnded(now_ms(), reading.as_of_ms))
+
+    def _note_foreign(self, reading: Reading) -> None:
+        foreign = tuple(
+            sorted(
+                order.order_id
+                for order in reading.orders
+                if not order.closed and not is_ours(order.client_order_id, self._claim_hash)
+            )
+        )
+        if foreign != self.foreign:
+            self.foreign = foreign
+            shown = ", ".join(foreign[:5])
+            log(
+                "ForeignOrders",
+                f"{len(foreign)} orders on this subaccount are not of this bot: {shown or 'none'}; they are left alone",
+                level=logging.WARNING,
+            )
 
     async def _settle_leftovers(self) -> None:
         """Own orders that rest are cancelled, unknown ones resolved; the engine's ticks drive both."""
@@ -166,6 +197,7 @@ class Reconciler:
             except TimeoutError:
                 pass
             self._soon.clear()
+            began_ms = monotonic_ms()
             try:
                 reading = await self.runtime.edge.read(
                     self._ledger_cursor_ms - OVERLAP_MS, self._old_unsettled()
@@ -177,7 +209,9 @@ class Reconciler:
             self.last_error = ""
             self.sweeps += 1
             self._apply(reading)
-            delay_s = SWEEP_AGAIN_S if self.runtime.engine.differences else SWEEP_S
+            took_s = (monotonic_ms() - began_ms) / 1000
+            quiet_s = SWEEP_AGAIN_S if self.runtime.engine.differences else SWEEP_S
+            delay_s = max(quiet_s, READS_SHARE * took_s)
 
     def _old_unsettled(self) -> dict[str, tuple[str, int]]:
         """Unsettled for longer than an ordinary round trip."""

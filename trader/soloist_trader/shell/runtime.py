@@ -14,30 +14,50 @@ from collections.abc import Callable
 from typing import Final
 
 from soloist_trader.core import events
-from soloist_trader.core.commands import Alert, Command, Entomb, FindFills, FindOrder, Persist, Place
+from soloist_trader.core.commands import (
+    Alert,
+    Amend,
+    Command,
+    Entomb,
+    FindFills,
+    FindOrder,
+    Persist,
+    Place,
+)
 from soloist_trader.core.engine import Engine
-from soloist_trader.core.records import Booked
+from soloist_trader.core.records import Booked, Record
 from soloist_trader.core.units import HALTED, SIDE_NAMES
 from soloist_trader.errors import JournalFailedError
-from soloist_trader.journal.writer import UNCOMMITTED_RECORDS, Journal
+from soloist_trader.journal.quantiles import SLOW_P99_US
+from soloist_trader.journal.writer import UNCOMMITTED_RECORDS, Commit, Journal
 from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.metrics import Histogram
 from soloist_trader.shell.venue import Edge, VenueCommand
+from soloist_trader.tape.writer import Tape
 
 TICK_S: Final = 0.1
 RECENT_FILLS: Final = 50
 MAXIMUM_LOOKUPS: Final = 8
 """Look-ups in flight; more are dropped and asked for again, so that recovery keeps within the read budget."""
 _NANOSECONDS_PER_US: Final = 1_000
+_HOUSEKEEPING_TICKS: Final = 10
+"""The journal's snapshots and its disk are looked at once a second."""
+
+Intent = Place | Entomb | Amend
+"""What must be durable before its bytes leave."""
 
 
 class Runtime:
     """Drives one engine. All methods run in the loop's thread."""
 
-    def __init__(self, engine: Engine, journal: Journal, gate: SendGate, edge: Edge) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, gate: SendGate, edge: Edge, tape: Tape | None = None
+    ) -> None:
         self.engine = engine
+        self.tape = tape
+        """Takes every input of the core, and what it led to; None where nothing is recorded."""
         self.journal = journal
         self.gate = gate
         self.edge = edge
@@ -86,8 +106,12 @@ class Runtime:
     def dispatch(self, event: events.Event) -> None:
         """Step the engine and queue what it wants."""
         began_ns = time.perf_counter_ns()
+        if self.tape is not None:
+            self.tape.write_event(event)
         commands = self.engine.step(event)
         if commands:
+            if self.tape is not None:
+                self.tape.write_commands(commands)
             self.decision.observe((time.perf_counter_ns() - began_ns) // _NANOSECONDS_PER_US)
             for command in commands:
                 self._take(command)
@@ -123,41 +147,49 @@ class Runtime:
     # -- out
 
     def _flush(self) -> None:
-        """End of a loop turn: cancels first, then one commit, then the orders it made durable."""
+        """End of a loop turn: cancels and triggers first, then one commit, then the orders it made durable."""
         self._flush_scheduled = False
         outbox, self._outbox = self._outbox, []
-        intents = [command for command in outbox if isinstance(command, Place | Entomb)]
+        intents: list[Intent] = [command for command in outbox if isinstance(command, Intent)]
         for command in outbox:
-            if not isinstance(command, Place | Entomb):
+            if not isinstance(command, Intent):
                 self._start(command)
-        if not intents:
-            if self.journal.uncommitted > UNCOMMITTED_RECORDS:
-                self._commit()
-            return
-        durable = self._commit()
+        if intents:
+            self._commit(lambda why: self._send(intents, why))
+        elif self.journal.uncommitted > UNCOMMITTED_RECORDS:
+            self._commit()
+
+    def _send(self, intents: list[Intent], why_not: str) -> None:
+        """The commit that holds these intents ended; with a reason, nothing of them may leave."""
         for command in intents:
-            if not durable:
-                self.dispatch(
-                    events.OrderNotSent(now_ms(), command.client_order_id, "the journal could not be written")
-                )
+            if why_not:
+                self.dispatch(_not_sent(command))
                 continue
-            if isinstance(command, Place):
-                self.gate.admit(command.client_order_id)
+            if not isinstance(command, Entomb):
+                self.gate.admit(command)
             self._start(command)
 
-    def _commit(self) -> bool:
-        if self.journal.failed:
-            return False
+    def _commit(self, then: Callable[[str], None] = lambda _why_not: None) -> None:
+        """Make durable what is there, then call `then`, with why not if it could not be. Never waits where a process does it."""
         began_ns = time.perf_counter_ns()
-        try:
-            self.journal.commit()
-        except JournalFailedError as error:
-            self._count_error("journal")
-            log("JournalFailed", str(error), level=logging.CRITICAL)
-            self.dispatch(events.Verb(now_ms(), "journal", HALTED, "the journal cannot be written"))
-            return False
-        self.commit.observe((time.perf_counter_ns() - began_ns) // _NANOSECONDS_PER_US)
-        return True
+
+        def committed(why_not: str) -> None:
+            if why_not:
+                self._on_journal_failed(why_not)
+            else:
+                self.commit.observe((time.perf_counter_ns() - began_ns) // _NANOSECONDS_PER_US)
+            then(why_not)
+
+        self.journal.commit_soon(committed)
+        if self.journal.full != self.engine.journal_full:
+            self.dispatch(events.JournalFull(now_ms(), self.journal.full))
+
+    def _on_journal_failed(self, why: str) -> None:
+        if "journal" in self.engine.ledger.latches:
+            return
+        self._count_error("journal")
+        log("JournalFailed", why, level=logging.CRITICAL)
+        self.dispatch(events.Verb(now_ms(), "journal", HALTED, "the journal cannot be written"))
 
     def _start(self, command: VenueCommand) -> None:
         lookup = isinstance(command, FindOrder | FindFills)
@@ -175,17 +207,17 @@ class Runtime:
 
     async def _run(self, command: VenueCommand) -> None:
         gate = None
-        if isinstance(command, Place):
-            place = command
-            gate = lambda: self.gate.judge(place)  # noqa: E731 a gate is a function of no arguments
+        if isinstance(command, Place | Amend):
+            intent = command
+            gate = lambda: self.gate.judge(intent)  # noqa: E731 a gate is a function of no arguments
         began_ns = time.perf_counter_ns()
         try:
             outcome = await self.edge.execute(command, gate)
         finally:
             if isinstance(command, FindOrder | FindFills):
                 self._lookups -= 1
-            if isinstance(command, Place):
-                self.gate.done(command.client_order_id)
+            if isinstance(command, Place | Amend):
+                self.gate.done(command)
         if isinstance(command, Place):
             self.order_round_trip.observe((time.perf_counter_ns() - began_ns) // _NANOSECONDS_PER_US)
         for event in outcome:
@@ -202,20 +234,56 @@ class Runtime:
 
     async def tick(self) -> None:
         """Turn every 100 ms until cancelled: time for the core, and a commit for records without intents."""
+        ticks = 0
         while True:
             self.dispatch(events.Tick(now_ms()))
-            if self.journal.uncommitted and not self._outbox:
+            if self.journal.uncommitted and not self._outbox and not self.journal.failed:
                 self._commit()
+            ticks += 1
+            if ticks % _HOUSEKEEPING_TICKS == 0:
+                self._keep_house()
             await asyncio.sleep(TICK_S)
 
+    def _keep_house(self) -> None:
+        """Snapshots in a process of their own, and a word about a slow disk."""
+        journal = self.journal
+        if journal.poll_snapshot() and journal.snapshot_result:
+            log("JournalSnapshot", journal.snapshot_result)
+            journal.snapshot_result = ""
+        if journal.snapshot_due and not journal.failed:
+            journal.snapshot()
+        p99_us = journal.commit_quantiles()[1]
+        if journal.mode is Commit.INLINE and p99_us > max(SLOW_P99_US, 2 * self.engine.commit_p99_us):
+            self.dispatch(events.CommitSlow(now_ms(), p99_us))
+
+    def note(self, record: Record) -> None:
+        """Put a fact of the edge into ledger and journal; it is committed with the next batch."""
+        self.engine.ledger.apply(record)
+        if not self.journal.failed:
+            self.journal.append(record)
+
     def flush_journal(self) -> bool:
-        """Commit what is there; false if the journal failed."""
-        return self._commit()
+        """Commit what is there, now; false if the journal failed."""
+        try:
+            self.journal.commit()
+        except JournalFailedError as error:
+            self._on_journal_failed(str(error))
+            return False
+        return True
 
     @property
     def in_flight(self) -> int:
         """Commands whose outcome is not known yet."""
         return len(self._tasks)
+
+
+def _not_sent(command: Intent) -> events.Event:
+    why = "the journal could not be written"
+    if isinstance(command, Amend):
+        return events.AmendEnded(
+            now_ms(), command.client_order_id, "not_sent", command.price, command.size, command.expiration_s
+        )
+    return events.OrderNotSent(now_ms(), command.client_order_id, why)
 
 
 def _raise(error: BaseException) -> None:

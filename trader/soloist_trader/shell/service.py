@@ -7,6 +7,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import os
 import secrets
 import signal
 from collections.abc import Coroutine
@@ -14,38 +15,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.errors import VenueError
 from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.signing import Signer
 
 from soloist_trader.config import Configuration, echo
 from soloist_trader.core import events
+from soloist_trader.core.commands import Amend, Place
 from soloist_trader.core.desk import Identity
-from soloist_trader.core.engine import Engine
-from soloist_trader.core.identifiers import CLAIM_HASH_LENGTH, base36
+from soloist_trader.core.engine import Engine, Settings
+from soloist_trader.core.identifiers import CLAIM_HASH_LENGTH, base36, parse_order_id
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Stopped
 from soloist_trader.core.units import ACTIVE, HALTED, REDUCING
 from soloist_trader.errors import FatalError, StateError
-from soloist_trader.journal.writer import Journal
+from soloist_trader.journal.writer import Commit, Journal
 from soloist_trader.shell.admin import AdminServer, Board
 from soloist_trader.shell.clock import monotonic_ms, now_ms
+from soloist_trader.shell.control import ControlServer
+from soloist_trader.shell.crash_guard import CrashGuard
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.keyring import KeyRing
+from soloist_trader.shell.latch_file import LatchFile
 from soloist_trader.shell.lease import LeaseAddress, LeaseClient, LeaseKeeper, Word
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.paper import PaperEdge
 from soloist_trader.shell.publish import Publisher
 from soloist_trader.shell.recovery import Reconciler
+from soloist_trader.shell.retry import Retry
 from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.state_directory import require_lasting
 from soloist_trader.shell.termination import write_termination
 from soloist_trader.shell.venue import Edge
+from soloist_trader.shell.venue_recovery import SafetyRecord, read_record
+from soloist_trader.shell.venue_start import recover_from_venue
+from soloist_trader.shell.verbs import Verbs
 
 STOP_BUDGET_MS: Final = 20_000
 """From SIGTERM to exit; the pod's grace period must be longer (the operator gives 30 s or more)."""
 PUBLISH_S: Final = 0.1
-START_RETRY_S: Final = 0.5
+ATTEMPTS_FILE: Final = "venue-attempts.json"
+"""The client's budget of wasted attempts at the venue, over restarts."""
+WATCHDOG: Final = "watchdog"
+_NEVER_CONNECTED: Final = {"Starting", "WaitingForLease", "CrashLoopBackOff", "ProvingKey"}
 EXIT_CLEAN: Final = 0
 EXIT_CONFIGURATION: Final = 2
 EXIT_FATAL: Final = 3
@@ -64,6 +78,8 @@ class Options:
     admin: str
     lease: LeaseAddress | None
     pod_uid: str
+    require_lasting_state: bool = False
+    """Refuse a Live state directory that does not outlive the pod."""
 
 
 class Service:
@@ -73,7 +89,7 @@ class Service:
         self.options = options
         self.configuration = options.configuration
         self.ledger = Ledger()
-        self.journal = Journal(options.state_directory)
+        self.journal = Journal(options.state_directory, commit=Commit.AUTO)
         self.board = Board()
         self.identity = self._identity()
         self._started_ms = now_ms()
@@ -85,7 +101,12 @@ class Service:
         self._keys: KeyRing | None = None
         self._lease: LeaseKeeper | None = None
         self._word = Word(0, "", "")
-        self.gate = SendGate(self._book_generation)
+        self._key_in_doubt = False
+        self._safety: SafetyRecord | None = None
+        self._heard_lease = False
+        self._guard = CrashGuard(options.state_directory, self.identity.epoch)
+        self._latch_file = LatchFile(options.state_directory)
+        self.gate = SendGate(self._book_generation, self._objection)
         self.engine: Engine
         self.runtime: Runtime
         self.edge: Edge
@@ -108,6 +129,22 @@ class Service:
         held = self.engine.markets.get(market)
         return held.generation if held is not None and held.live else -1
 
+    def _objection(self, command: Place | Amend) -> str:
+        """What changed since the decision: watchdog, epoch, latch."""
+        latched = self._latch_file.reason()
+        if latched:
+            return latched
+        parts = parse_order_id(command.client_order_id)
+        if isinstance(command, Place) and (parts is None or parts.epoch != self.identity.epoch):
+            return f"the order is not of epoch {self.identity.epoch}"
+        ledger = self.ledger
+        if ledger.state == HALTED:
+            return "HALTED since the decision"
+        opens = ledger.position(command.market).count * command.side >= 0
+        if ledger.state == REDUCING and opens and isinstance(command, Place):
+            return "REDUCING since the decision"
+        return ""
+
     # -- life
 
     async def run(self) -> int:
@@ -118,12 +155,18 @@ class Service:
         log(
             "Starting", "configuration", configuration=echo(self.configuration), incarnation=self._incarnation
         )
+        if self.configuration.mode == "Live" and self.options.require_lasting_state:
+            self.options.state_directory.mkdir(parents=True, exist_ok=True)
+            require_lasting(self.options.state_directory)
         self._open_journal()
         admin = AdminServer(self.options.admin, self.board)
         admin.start()
         log("Serving", "startup, health, ready, metrics and status", port=admin.port)
+        control: ControlServer | None = None
         try:
             self._assemble()
+            control = ControlServer(self.options.state_directory, Verbs(self).carry)
+            await control.start()
             self._spawn(self._publish(), "publish")
             self._spawn(self.runtime.tick(), "tick")
             self.board.started = True
@@ -132,9 +175,13 @@ class Service:
             self._tasks.append(starting)
             return await self._until_end()
         finally:
+            if control is not None:
+                await control.stop()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self.journal.fileno() >= 0:
+                loop.remove_reader(self.journal.fileno())
             self.journal.close()
             admin.stop()
 
@@ -144,7 +191,10 @@ class Service:
 
     def _open_journal(self) -> None:
         """Replay, and refuse a directory that belongs to another account or mode."""
-        tail = self.journal.open(self.ledger.apply)
+        tail = self.journal.open(self.ledger)
+        if self.journal.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self.journal.fileno(), self.journal.collect)
+            os.set_blocking(self.journal.fileno(), True)  # the loop made it non-blocking; `commit` waits on it
         before = self.ledger.started
         log(
             "JournalOpened",
@@ -153,6 +203,7 @@ class Service:
             batches=tail.batches,
             stateHash=self.ledger.state_hash(),
             cleanExit=self.ledger.stopped is not None,
+            commitMode=str(self.journal.mode),
         )
         if before is None:
             return
@@ -177,6 +228,7 @@ class Service:
             configuration.make_strategy(),
             configuration.risk.limits(),
             configuration.markets.tickers,
+            self._settings(),
         )
         self.edge = self._make_edge()
         self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge)
@@ -186,8 +238,19 @@ class Service:
         self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
+        self._look_at_latch_file()
         if not self.runtime.flush_journal():
             raise StateError(self.journal.failed)
+
+    def _settings(self) -> Settings:
+        trading = self.configuration.trading
+        live = self.configuration.mode == "Live"
+        return Settings(
+            amends=live,
+            groups=live,
+            rate_share_percent=trading.rate_share_percent,
+            cash_limit=trading.unexplained_cash_dollars,
+        )
 
     def _make_edge(self) -> Edge:
         configuration = self.configuration
@@ -195,7 +258,10 @@ class Service:
             return PaperEdge(configuration, self.ledger, shadow=configuration.mode == "Shadow")
         self._keys = KeyRing(self.options.keys, self.identity.epoch, self._verify_key)
         self._keys.load()
-        return LiveEdge(configuration, self._keys.source, self._on_key_refused, self._on_reopened)
+        self._attempts = AttemptBudget(self.options.state_directory / ATTEMPTS_FILE)
+        return LiveEdge(
+            configuration, self._keys.source, self._on_key_refused, self._on_reopened, self._attempts
+        )
 
     async def _start(self) -> None:
         """The start order of the design: epoch, key, private channels, account, compare, only then trade."""
@@ -203,13 +269,27 @@ class Service:
             self._start_lease(self.options.lease)
             self.reconciler.phase = "WaitingForLease"
             await self._admitted.wait()
+        wait_ms = self._guard.begin()
+        if wait_ms:
+            self.reconciler.phase = "CrashLoopBackOff"
+            why = f"{self._guard.failures} starts in a row ended badly; the venue is asked again in {wait_ms} ms"
+            self.reconciler.last_error = why
+            log("CrashLoopBackOff", why, level=logging.WARNING)
+            await asyncio.sleep(wait_ms / 1000)
+            self.reconciler.last_error = ""
         if self._keys is not None:
             self.reconciler.phase = "ProvingKey"
             await self._keys.prove()
             self._spawn(self._keys.watch(self._on_key_switched), "keys")
         self.reconciler.phase = "Subscribing"
         await self._connect()
+        if isinstance(self.edge, LiveEdge):
+            if self.ledger.cursor_ms == 0:
+                await self._recover_from_venue(self.edge)
+            self.reconciler.phase = "MakingOrderGroups"
+            await self._make_groups(self.edge)
         await self.reconciler.recover()
+        self._guard.good()
         self._spawn(self.reconciler.sweep(), "sweep")
         self.gate.open()
         gc.collect()
@@ -218,15 +298,59 @@ class Service:
             self._lease.hurry()
         log("Ready", "reconciled with the venue", afterMs=monotonic_ms() - self._began_ms)
 
+    async def _recover_from_venue(self, edge: LiveEdge) -> None:
+        """No comparison was ever journaled: either this bot is new, or its journal is gone."""
+        self.reconciler.phase = "RecoveringFromVenue"
+        retry = Retry("VenueUnreachable")
+        while True:
+            try:
+                found = await recover_from_venue(
+                    self.runtime,
+                    edge,
+                    self._safety,
+                    self._keys.came_ms if self._keys is not None else 0,
+                    self.options.state_directory,
+                )
+            except (VenueError, ValueError) as error:
+                self.reconciler.last_error = str(error)
+                await retry.pause(str(error))
+                continue
+            self.reconciler.last_error = ""
+            if found:
+                self.publisher.recovery = "VenueRecovered"
+            return
+
+    async def _make_groups(self, edge: LiveEdge) -> None:
+        """Two order groups for this start, before its first order; those of earlier starts go, and their orders with them."""
+        earlier = [group.group_id for group in self.ledger.groups.values()]
+        if self._safety is not None:
+            earlier += [group_id for group_id in self._safety.groups.values() if group_id not in earlier]
+        retry = Retry("VenueUnreachable")
+        while True:
+            try:
+                made = await edge.make_groups(self.configuration.group_limits(), earlier)
+            except VenueError as error:
+                self.reconciler.last_error = str(error)
+                await retry.pause(str(error))
+                continue
+            self.reconciler.last_error = ""
+            for group in made:
+                self.runtime.dispatch(group)
+            self.runtime.flush_journal()
+            if self._lease is not None:
+                self._lease.hurry()
+            return
+
     async def _connect(self) -> None:
+        retry = Retry("VenueUnreachable")
         while True:
             try:
                 await self.edge.start(self.runtime.sink)
             except (VenueError, ValueError) as error:
                 self.reconciler.last_error = str(error)
-                log("VenueUnreachable", str(error), level=logging.WARNING)
-                await asyncio.sleep(START_RETRY_S)
+                await retry.pause(str(error))
                 continue
+            self.reconciler.last_error = ""
             for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
                 task.add_done_callback(self._watch)
             return
@@ -243,7 +367,7 @@ class Service:
     def _fail(self, error: BaseException) -> None:
         """Stop sending first; then the process ends."""
         reason = error.reason if isinstance(error, FatalError) else type(error).__name__
-        self.gate.close(f"{reason}: {error}", for_good=True)
+        self.gate.close(f"{reason}: {error}")
         if not self._fatal.done():
             self._fatal.set_result(error)
 
@@ -256,8 +380,10 @@ class Service:
             error = self._fatal.result()
             if not isinstance(error, FatalError):
                 log("Crashed", "an error of the engine itself", level=logging.CRITICAL)
+                self._guard.crashed()
                 raise error
             log("Fatal", str(error), level=logging.CRITICAL, reason=error.reason)
+            self._guard.good()  # it said why and ends in order: no crash, and the next key or epoch need not wait
             write_termination(error.reason, str(error))
             return EXIT_FATAL
         return await self._shut_down()
@@ -265,18 +391,11 @@ class Service:
     async def _shut_down(self) -> int:
         """Latch, cancel, prove, flush, exit record. It never liquidates."""
         deadline_ms = monotonic_ms() + STOP_BUDGET_MS
-        self.gate.close("stopping", for_good=True)
+        self.gate.close("stopping")
         self.publisher.stopping = True
         log("Stopping", "cancelling own orders")
         self.runtime.release_own_events()
-        proven, missing, message = False, "", "left as they are: trading.cancelOnStop is false"
-        if self.reconciler.phase in {"Starting", "WaitingForLease"} and not self.ledger.unsettled_count():
-            message = "this process sent nothing, and knows of nothing that rests"
-        elif self.configuration.trading.cancel_on_stop:
-            self.runtime.dispatch(events.StopAsked(now_ms(), "asked to stop"))
-            missing = await self.reconciler.prove_nothing_rests(deadline_ms)
-            proven = not missing
-            message = missing or "a listing shows that nothing rests"
+        proven, reason, message = await self._end_orders(deadline_ms)
         self.journal.append(Stopped(now_ms(), proven, message))
         flushed = self.runtime.flush_journal()
         if self._lease is not None:
@@ -286,13 +405,33 @@ class Service:
         await self.edge.close()
         level = logging.INFO if proven else logging.ERROR
         log("Stopped", message, level=level, proven=proven, stateHash=self.ledger.state_hash())
-        if missing or not flushed:
-            write_termination("StopUnproven", missing or self.journal.failed)
+        self._guard.good()
+        if not proven or not flushed:
+            write_termination(
+                reason if flushed else "StopUnproven", message if flushed else self.journal.failed
+            )
             return EXIT_UNPROVEN
         return EXIT_CLEAN
 
+    async def _end_orders(self, deadline_ms: int) -> tuple[bool, str, str]:
+        """What became of own orders at the stop: whether it is proven that none rests, a word, and a sentence.
+
+        Nothing is claimed that was not seen: an engine that was never admitted asks the venue nothing, and one that leaves
+        its orders says so.
+        """
+        left = self.ledger.unsettled_count()
+        if self.reconciler.phase in _NEVER_CONNECTED:
+            why = f"stopped while {self.reconciler.phase}: this process sent nothing and looked at nothing"
+            return False, "StopUnproven", f"{why}; the journal knows of {left} unsettled orders"
+        if not self.configuration.trading.cancel_on_stop:
+            return False, "OrdersLeft", f"{left} orders are left as they are: trading.cancelOnStop is false"
+        self.runtime.dispatch(events.StopAsked(now_ms(), "asked to stop"))
+        missing = await self.reconciler.prove_nothing_rests(deadline_ms)
+        return not missing, "StopUnproven", missing or "a listing shows that nothing rests"
+
     async def _publish(self) -> None:
         while True:
+            self._look_at_latch_file()
             self.publisher.lease_age_ms = self._lease.age_ms if self._lease is not None else None
             self.board.publish(self.publisher.snapshot())
             await asyncio.sleep(PUBLISH_S)
@@ -308,13 +447,13 @@ class Service:
 
     def _on_key_refused(self, why: str) -> None:
         """Nothing is sent while it is checked whether any key works; if none does, the engine ends."""
-        if self.gate.closed.startswith(("!", "key")):
+        if self._key_in_doubt:
             return
-        was_open = not self.gate.closed
-        self.gate.close(f"key in doubt: {why}")
-        self._spawn(self._check_keys(why, reopen=was_open), "key check")
+        self._key_in_doubt = True
+        self.gate.hold("key", f"key in doubt: {why}")
+        self._spawn(self._check_keys(why), "key check")
 
-    async def _check_keys(self, why: str, *, reopen: bool) -> None:
+    async def _check_keys(self, why: str) -> None:
         assert self._keys is not None
         before = self._keys.key_id
         if not await self._keys.doubt():
@@ -326,8 +465,8 @@ class Service:
                 generation=self._keys.source.generation,
             )
             self._on_key_switched()
-        if reopen:
-            self.gate.open()
+        self._key_in_doubt = False
+        self.gate.release("key")
 
     def _on_key_switched(self) -> None:
         if isinstance(self.edge, LiveEdge):
@@ -349,6 +488,11 @@ class Service:
 
     def _on_word(self, word: Word) -> None:
         """The operator's word. A higher epoch, or any other one once trading, ends this engine."""
+        if not self._heard_lease:
+            self._heard_lease = True
+            self._safety = read_record(
+                word.report
+            )  # nothing was renewed yet: it is what an earlier engine left
         if word != self._word:
             log("LeaseRead", f"epoch {word.epoch}, desired state {word.desired_state or 'not set'}")
             self._word = word
@@ -366,8 +510,11 @@ class Service:
                 f"the Lease admits epoch {word.epoch}, pod {word.admitted_pod_uid or 'none'}"
             )
             return
-        self._admitted.set()
-        if self._lease is None or self._lease.held:
+        if self._lease is not None and not self._lease.held:
+            if not self._admitted.is_set():
+                self._lease.hurry()  # it may be read; it is held when a renewal succeeded
+        else:
+            self._admitted.set()
             self.runtime.dispatch(events.Verb(now_ms(), "lease", ACTIVE, "renewed"))
         state = _DESIRED.get(word.desired_state)
         if state is not None:
@@ -376,4 +523,19 @@ class Service:
             )
 
     def _on_lease_silence(self, why: str) -> None:
-        self.runtime.dispatch(events.Verb(now_ms(), "lease", REDUCING, f"lost: {why}"))
+        """A managed key can be taken away, so exits may go on; a Static one cannot, so nothing may."""
+        managed = self._keys is None or self._keys.is_managed
+        self.runtime.dispatch(events.Verb(now_ms(), "lease", REDUCING if managed else HALTED, f"lost: {why}"))
+
+    # -- watchdog
+
+    def _look_at_latch_file(self) -> None:
+        """HALTED while the watchdog's latch is not proven."""
+        why = self._latch_file.reason()
+        held = WATCHDOG in self.ledger.latches
+        if why and not held:
+            self.runtime.dispatch(events.Verb(now_ms(), WATCHDOG, HALTED, why))
+        elif held and not why:
+            self.runtime.dispatch(
+                events.Verb(now_ms(), WATCHDOG, ACTIVE, "the watchdog proved that nothing rests")
+            )

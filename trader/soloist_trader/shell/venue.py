@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from soloist_trader.core import events
-from soloist_trader.core.commands import Cancel, Entomb, FindFills, FindOrder, Place
+from soloist_trader.core.commands import (
+    Amend,
+    Cancel,
+    Entomb,
+    FindFills,
+    FindOrder,
+    Place,
+    ResetGroup,
+    TriggerGroup,
+)
 
 Gate = Callable[[], str | None]
 """None to let the bytes go, or the reason why not."""
@@ -16,7 +25,7 @@ Gate = Callable[[], str | None]
 Sink = Callable[[events.Event], None]
 """Where an edge delivers what it sees, in the loop's thread."""
 
-VenueCommand = Place | Entomb | Cancel | FindOrder | FindFills
+VenueCommand = Place | Entomb | Amend | Cancel | TriggerGroup | ResetGroup | FindOrder | FindFills
 
 
 @dataclass(slots=True)
@@ -27,7 +36,15 @@ class Reading:
     orders: list[events.OrderSeen] = field(default_factory=list)
     fills: list[events.FillSeen] = field(default_factory=list)
     positions: tuple[tuple[str, int, int], ...] = ()
-    balance: int = 0
+    balance: int = -1
+    """Cash as money, -1 where the edge has no account."""
+    settlements: list[events.SettlementSeen] = field(default_factory=list)
+    groups: list[events.GroupSeen] = field(default_factory=list)
+
+    @property
+    def has_resting(self) -> bool:
+        """True if anybody's order rests on this subaccount: it holds cash back, so that the balance says nothing."""
+        return any(not order.closed for order in self.orders)
 
     def fingerprint(self) -> tuple[object, ...]:
         """What two passes must have in common to be believed."""
@@ -36,6 +53,7 @@ class Reading:
             tuple(orders),
             tuple(sorted(fill.fill_id for fill in self.fills)),
             tuple(sorted(self.positions)),
+            tuple(sorted((row.market, row.settled_time_ms) for row in self.settlements)),
         )
 
 

@@ -1,0 +1,60 @@
+"""`soloist-trader ctl`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+VERBS = ("halt", "reduce", "resume", "release-market", "reconcile", "snapshot")
+CLUSTER_STATE = Path("/var/lib/soloist")
+
+
+@click.command()
+@click.argument("verb", type=click.Choice(VERBS))
+@click.option("--reason", required=True, help="Why; it is kept in the journal and shown in /status.")
+@click.option(
+    "--actor",
+    default=lambda: os.environ.get("SOLOIST_ACTOR", "") or getpass.getuser(),
+    show_default="SOLOIST_ACTOR, else the user",
+    help="Who asks.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=CLUSTER_STATE,
+    show_default=True,
+    help="State directory of the running engine.",
+)
+@click.option("--market", default="", help="Ticker, for release-market.")
+@click.option(
+    "--latch", default="", help="For resume: the latch to lift, as /status names it (risk, reconcile, …)."
+)
+def ctl(verb: str, reason: str, actor: str, state_dir: Path, market: str, latch: str) -> None:
+    """Ask the running engine over the Unix socket in its state directory.
+
+    halt: no order but cancels, both order groups triggered. reduce: exits only. resume: lift what waits for a person (halt
+    and reduce, a recovery from the venue, a runaway, unexplained cash), or the latch that is named; that also arms the
+    order groups. release-market: a person looked at a contradiction. reconcile: compare with the venue now. snapshot: of
+    the journal, now.
+
+    Prints the answer as JSON: state, latches, and what the verb adds. Exit codes: 0 done, 1 refused, 2 no engine answers.
+    """
+    from soloist_trader.shell.control import Request, ask  # noqa: PLC0415 `--help` does not need it
+
+    try:
+        answer = ask(state_dir, Request(verb, actor, reason, market, latch))
+    except (OSError, ValueError) as error:
+        click.echo(
+            f"no engine answers in {state_dir}: {error}. Is it running, is this its --state-dir, and are you its user?",
+            err=True,
+        )
+        sys.exit(2)
+    if not answer.pop("ok", False):
+        click.echo(f"refused: {answer.get('message', answer)}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(answer))

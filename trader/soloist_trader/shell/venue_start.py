@@ -1,0 +1,66 @@
+"""Carrying out a start without a journal: evidence from the venue, the verdict into ledger and journal, and a report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from soloist_trader.core import events
+from soloist_trader.core.records import DayBegan
+from soloist_trader.core.units import STATE_RANK
+from soloist_trader.shell.clock import ms_to_text, now_ms
+from soloist_trader.shell.live import LiveEdge
+from soloist_trader.shell.logs import log
+from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.venue_recovery import DAY_MS, Evidence, SafetyRecord, Verdict, judge
+
+REPORT_FILE: Final = "recovery-report.json"
+_RULED_ELSEWHERE: Final = frozenset({"lease", "operator", "journal", "watchdog"})
+"""Latches that come back by themselves while their cause lasts: Lease, desired state, disk, latch file."""
+
+
+async def recover_from_venue(
+    runtime: Runtime, edge: LiveEdge, record: SafetyRecord | None, fenced_ms: int, directory: Path
+) -> bool:
+    """Look at what the venue has of ours; false for a bot that is simply new. Raises VenueError.
+
+    Latches, and what the day made, go into ledger and journal before anything is traded.
+    """
+    moment = now_ms()
+    evidence = await edge.evidence(moment - DAY_MS)
+    if evidence.is_empty and (record is None or (not record.sequence and not record.latches)):
+        return False
+    epoch = runtime.engine.desk.identity.epoch
+    verdict = judge(record, evidence, moment, epoch, fenced_ms)
+    _write_report(directory, verdict, evidence)
+    for line in verdict.lines:
+        log("RecoveryReport", line, level=logging.WARNING)
+    for actor, (state, why) in (record.latches if record is not None else {}).items():
+        if actor not in _RULED_ELSEWHERE and STATE_RANK[state]:
+            runtime.dispatch(events.Verb(moment, actor, state, f"safety record: {why}"))
+    # Profit counts from zero again; what the day lost already is put below it.
+    runtime.note(DayBegan(moment, moment // DAY_MS, -verdict.day_profit))
+    runtime.dispatch(events.RecoveryReported(moment, verdict.reason, verdict.trusted))
+    return True
+
+
+def _write_report(directory: Path, verdict: Verdict, evidence: Evidence) -> None:
+    """Leave the report beside the journal. It is for people: a disk that refuses it is said and changes nothing."""
+    body = {
+        "version": 1,
+        "at": ms_to_text(now_ms()),
+        "trusted": verdict.trusted,
+        "reason": verdict.reason,
+        "dayProfit": verdict.day_profit,
+        "lines": verdict.lines,
+        "resting": [order.client_order_id for order in evidence.orders if order.is_resting],
+    }
+    temporary = directory / f".{REPORT_FILE}.{os.getpid()}"
+    try:
+        temporary.write_text(json.dumps(body, indent=1), encoding="utf-8")
+        temporary.replace(directory / REPORT_FILE)
+    except OSError as error:
+        log("RecoveryReportNotWritten", str(error), level=logging.ERROR)
