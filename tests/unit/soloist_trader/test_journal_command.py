@@ -63,6 +63,13 @@ def spoil(path, offset):
     path.write_bytes(bytes(content))
 
 
+@pytest.mark.parametrize("command", ["", "verify", "show", "compact", "repair"])
+def test_every_command_says_what_it_does(command):
+    result = CliRunner().invoke(main, ["journal", *([command] if command else []), "--help"])
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 8
+
+
 def test_verify_prints_what_is_there_and_the_state(written):
     result = run(written, "verify")
     assert result.exit_code == 0, result.output
