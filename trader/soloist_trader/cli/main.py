@@ -11,6 +11,7 @@ _COMMANDS = {
     "check": "soloist_trader.cli.check:check",
     "strategies": "soloist_trader.cli.strategies:strategies",
     "replay": "soloist_trader.cli.replay:replay",
+    "backtest": "soloist_trader.cli.backtest:backtest",
     "keys": "soloist_trader.cli.keys:keys",
     "watchdog": "soloist_trader.cli.keys:watchdog",
     "ctl": "soloist_trader.cli.ctl:ctl",

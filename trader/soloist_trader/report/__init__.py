@@ -1,0 +1,1 @@
+"""Reports for people: one HTML file with its pictures inside, nothing loaded from elsewhere."""
