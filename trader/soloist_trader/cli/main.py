@@ -17,6 +17,7 @@ _COMMANDS = {
     "ctl": "soloist_trader.cli.ctl:ctl",
     "reconcile": "soloist_trader.cli.reconcile:reconcile",
     "journal": "soloist_trader.cli.journal:journal",
+    "store": "soloist_trader.cli.store:store",
     "status": "soloist_trader.cli.status:status",
     "watch": "soloist_trader.cli.status:watch",
 }
