@@ -103,6 +103,19 @@ def test_a_commit_process_that_dies_fails_the_journal_for_good_and_what_was_prom
     assert read(tmp_path)[0][-1] == FACTS[3]
 
 
+def test_a_commit_process_that_dies_while_nothing_is_asked_is_noticed_once(tmp_path):
+    """The socket stays readable for good then: a loop that watches it must not turn without end."""
+    with opened(tmp_path) as journal:
+        journal.collect()
+        assert journal.failed == "", "nothing was said: nothing is read, and nobody waits"
+        os.kill(journal._process.process_id, signal.SIGKILL)
+        select.select([journal.fileno()], [], [])
+        journal.collect()
+        assert "the commit process is gone" in journal.failed
+        assert select.select([journal.fileno()], [], [], 0) == ([], [], [])
+        journal.collect()
+
+
 def test_no_other_engine_begins_while_the_commit_process_of_a_killed_one_still_writes(tmp_path):
     with opened(tmp_path) as journal:
         engine_lock, journal._lock = journal._lock, -1

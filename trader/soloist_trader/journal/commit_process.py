@@ -12,6 +12,7 @@ fails, the first could be torn and the second whole, which looks like damage to 
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import subprocess
@@ -45,6 +46,7 @@ class CommitProcess:
     def __init__(self, writer: SegmentWriter, lock: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket = ours
+        self._silence: socket.socket | None = None
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 our own module, our own arguments
                 [
@@ -89,9 +91,27 @@ class CommitProcess:
             return Answer(0, f"the commit process is gone: {error}")
         return Answer(size, message if kind == FAILED else "")
 
+    def has_word(self) -> bool:
+        """Whether an answer is there, or the process is gone. Does not wait."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def mute(self) -> None:
+        """After the process is gone: never be readable again, or the loop that watches would turn without end."""
+        silent, self._silence = socket.socketpair()
+        with silent:
+            os.dup2(silent.fileno(), self._socket.fileno(), inheritable=False)
+
     def close(self) -> None:
         """End the process, after what it is writing."""
         self._socket.close()
+        if self._silence is not None:
+            self._silence.close()
         try:
             self._process.wait(STOP_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -197,7 +197,7 @@ class Journal:
         while self._pending or self._question:
             if self._process is not None:
                 self._ask()
-                self.collect()
+                self._take_answer()
             else:
                 self._commit_inline()
             if self.failed:
@@ -225,13 +225,25 @@ class Journal:
         return self._process.fileno() if self._process is not None else -1
 
     def collect(self) -> None:
-        """Take the commit process's answer (waits for it), and hand the next batch over if somebody waits for it."""
+        """Take the commit process's answer if it is there, and hand the next batch over if somebody waits for it.
+
+        Does not wait. A process that ended fails the journal at once, not with the next order.
+        """
+        if self._process is None or not self._process.has_word():
+            return
+        if self._question is None:
+            self._lose_process(self._process.answer().failed)
+            self._tell_waiting()
+        else:
+            self._take_answer()
+
+    def _take_answer(self) -> None:
         if self._process is None or self._question is None:
             return
         answer, (asked_us, sequence, crc) = self._process.answer(), self._question
         self._question = None
         if answer.failed:
-            self._fail(answer.failed)
+            self._lose_process(answer.failed)
         elif sequence == self._tail.sequence:
             self._tail.segment += 1  # the answer to a rotation: nothing was written in between
             self._writer.size = answer.size
@@ -285,8 +297,7 @@ class Journal:
         try:
             self._process.append(data)
         except OSError as error:
-            self._question = None
-            self._fail(f"the commit process is gone: {error}")
+            self._lose_process(f"the commit process is gone: {error}")
 
     def _ask_rotation(self) -> None:
         assert self._process is not None
@@ -295,8 +306,14 @@ class Journal:
         try:
             self._process.rotate(tail.segment, tail.sequence, tail.crc)
         except OSError as error:
-            self._question = None
-            self._fail(f"the commit process is gone: {error}")
+            self._lose_process(f"the commit process is gone: {error}")
+
+    def _lose_process(self, why: str) -> None:
+        """It is gone, or it failed and will only say so again: listen no more."""
+        assert self._process is not None
+        self._question = None
+        self._process.mute()
+        self._fail(why)
 
     def _tell_waiting(self) -> None:
         while self._waiting and (self.failed or self._waiting[0][0] <= self._durable):
@@ -332,7 +349,7 @@ class Journal:
             return
         if self._process is not None:
             self._ask_rotation()
-            self.collect()
+            self._take_answer()
         else:
             try:
                 self._writer.rotate(tail.segment, tail.sequence, tail.crc)
