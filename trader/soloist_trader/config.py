@@ -141,6 +141,13 @@ class TradingBlock(_Block):
     unexplained_cash_dollars: Money = 100_000_000
 
 
+class RecordingBlock(_Block):
+    """What is kept for replay beside the journal: `tape` in the state directory, at most so many megabytes of it."""
+
+    tape: bool = False
+    tape_megabytes: Annotated[int, Field(ge=16)] = 1024
+
+
 class Configuration(_Block):
     """The whole file."""
 
@@ -153,6 +160,7 @@ class Configuration(_Block):
     strategy: StrategyBlock
     risk: RiskBlock
     trading: TradingBlock = TradingBlock()
+    recording: RecordingBlock = RecordingBlock()
 
     @model_validator(mode="after")
     def _account_when_live(self) -> Self:

@@ -237,7 +237,7 @@ class Bot:
         """Ask the running engine; its answer, or what it refused."""
         done = subprocess.run(
             [BIN / "soloist-trader", "ctl", *arguments, "--state-dir", self.state, "--actor", "tester"],
-            capture_output=True, text=True, timeout=60,
+            check=False, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == int(refused), done.stderr + self.log_file.read_text()[-2000:]
         return {"message": done.stderr} if refused else json.loads(done.stdout)

@@ -10,6 +10,7 @@ from soloist_kalshi.errors import VenueError
 
 from soloist_trader.core import events
 from soloist_trader.core.identifiers import is_ours
+from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.units import REDUCING
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.logs import log
@@ -29,6 +30,11 @@ LOOKS_AGAIN_S: Final = 0.2
 SETTLED_AFTER_MS: Final = 2_000
 _MAXIMUM_PASSES: Final = 20
 _READ_ERRORS: Final = (VenueError, ValueError)
+
+
+def wanted(ledger: Ledger) -> dict[str, tuple[str, int]]:
+    """Unsettled orders: id to (market, when intended)."""
+    return {order.client_order_id: (order.slot.market, order.intended_ms) for order in ledger.unsettled()}
 
 
 class Reconciler:
@@ -85,17 +91,12 @@ class Reconciler:
             self.last_error = str(error)
             log("VenueUnreadable", str(error), level=logging.WARNING, phase=self.phase)
 
-    def _wanted(self) -> dict[str, tuple[str, int]]:
-        """Unsettled orders: id to (market, when intended)."""
-        return {
-            order.client_order_id: (order.slot.market, order.intended_ms)
-            for order in self.runtime.engine.ledger.unsettled()
-        }
-
     async def _read(self) -> Reading:
         while True:
             try:
-                reading = await self.runtime.edge.read(self._ledger_cursor_ms - OVERLAP_MS, self._wanted())
+                reading = await self.runtime.edge.read(
+                    self._ledger_cursor_ms - OVERLAP_MS, wanted(self.runtime.engine.ledger)
+                )
             except _READ_ERRORS as error:
                 self._note(error)
                 await asyncio.sleep(LOOKS_AGAIN_S)
@@ -216,7 +217,8 @@ class Reconciler:
     def _old_unsettled(self) -> dict[str, tuple[str, int]]:
         """Unsettled for longer than an ordinary round trip."""
         limit_ms = now_ms() - SETTLED_AFTER_MS
-        return {name: wanted for name, wanted in self._wanted().items() if wanted[1] < limit_ms}
+        every = wanted(self.runtime.engine.ledger)
+        return {name: order for name, order in every.items() if order[1] < limit_ms}
 
     # -- stop
 

@@ -52,6 +52,7 @@ from soloist_trader.shell.venue import Edge
 from soloist_trader.shell.venue_recovery import SafetyRecord, read_record
 from soloist_trader.shell.venue_start import recover_from_venue
 from soloist_trader.shell.verbs import Verbs
+from soloist_trader.tape import FileSink, Tape, TapeError
 
 STOP_BUDGET_MS: Final = 20_000
 """From SIGTERM to exit; the pod's grace period must be longer (the operator gives 30 s or more)."""
@@ -180,6 +181,8 @@ class Service:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if hasattr(self, "runtime") and self.runtime.tape is not None:
+                self.runtime.tape.close()
             if self.journal.fileno() >= 0:
                 loop.remove_reader(self.journal.fileno())
             self.journal.close()
@@ -194,7 +197,8 @@ class Service:
         tail = self.journal.open(self.ledger)
         if self.journal.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self.journal.fileno(), self.journal.collect)
-            os.set_blocking(self.journal.fileno(), True)  # the loop made it non-blocking; `commit` waits on it
+            # The loop made it non-blocking; `commit` waits on it.
+            os.set_blocking(self.journal.fileno(), True)
         before = self.ledger.started
         log(
             "JournalOpened",
@@ -239,8 +243,22 @@ class Service:
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
         self._look_at_latch_file()
+        if configuration.recording.tape:
+            self.runtime.tape = self._make_tape()
         if not self.runtime.flush_journal():
             raise StateError(self.journal.failed)
+
+    def _make_tape(self) -> Tape:
+        """The tape of this start. Raises StateError if its directory cannot be made."""
+        try:
+            sink = FileSink(
+                self.options.state_directory / "tape",
+                self._started_ms,
+                maximum_bytes=self.configuration.recording.tape_megabytes << 20,
+            )
+        except TapeError as error:
+            raise StateError(str(error)) from error
+        return Tape(self.engine, sink)
 
     def _settings(self) -> Settings:
         trading = self.configuration.trading
@@ -490,9 +508,8 @@ class Service:
         """The operator's word. A higher epoch, or any other one once trading, ends this engine."""
         if not self._heard_lease:
             self._heard_lease = True
-            self._safety = read_record(
-                word.report
-            )  # nothing was renewed yet: it is what an earlier engine left
+            # Nothing was renewed yet: it is what an earlier engine left.
+            self._safety = read_record(word.report)
         if word != self._word:
             log("LeaseRead", f"epoch {word.epoch}, desired state {word.desired_state or 'not set'}")
             self._word = word
