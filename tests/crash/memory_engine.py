@@ -27,7 +27,9 @@ from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Intended, Record, Slot
 from soloist_trader.core.units import GROUP_ROLES
 from soloist_trader.journal.reader import Tail, read_journal
+from soloist_trader.journal.snapshots import take_snapshot
 from soloist_trader.journal.writer import Journal
+from soloist_trader.shell import recovery
 from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.live import LiveEdge
@@ -85,7 +87,9 @@ class Build:
     name: str = "ours"
     desk: type[Desk] = Desk
     ledger: type[Ledger] = Ledger
-    reconciler: type[Reconciler] = Reconciler
+    engine: type[Engine] = Engine
+    overlap_ms: int = recovery.OVERLAP_MS
+    """How far before the cursor fills are read again."""
     syncs: bool = True
     """False: fdatasync does nothing, so a crash may lose everything since the segment began."""
 
@@ -127,6 +131,15 @@ class CrashJournal(Journal):
         if isinstance(record, Intended):
             self.process.note_intended(record)
         self.process.boundary(f"after append {type(record).__name__}")
+
+    def snapshot(self) -> bool:
+        """What the helper process does, here and now: the engine may die at any of its steps."""
+        sealed = self._tail.segment - 1
+        if sealed <= self._snapshot_segment:
+            return False
+        self._snapshot_segment = sealed
+        take_snapshot(DIRECTORY, self.disk, taken_ms=now_ms(), until=sealed)
+        return True
 
 
 class CrashRuntime(Runtime):
@@ -332,17 +345,17 @@ class EngineProcess:
         assert account is not None
         self.disk.boundary = self.boundary
         self.disk.syncs = self.build.syncs
-        tail = Tail()
-        for _, _, records in read_journal(DIRECTORY, tail, disk=self.disk):
+        for _, _, records in read_journal(DIRECTORY, Tail(), disk=self.disk, partial=True):
             self.survived.update(record.client_order_id for record in records if isinstance(record, Intended))
         self.ledger = self.build.ledger()
         self.journal = CrashJournal(DIRECTORY, disk=self.disk, segment_bytes=SEGMENT_BYTES)
         self.journal.process = self
         self.journal.open(self.ledger)
+        self.survived.update(self.ledger.orders)
         identity = Identity(account.claim_hash, account.subaccount, account.epoch, self.random.getrandbits(64), "Live")
         desk = self.build.desk
 
-        class Decides(Engine):
+        class Decides(self.build.engine):  # type: ignore[misc, name-defined]
             def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
                 return desk(ledger, identity, self.budget)
 
@@ -355,7 +368,7 @@ class EngineProcess:
         self.runtime = CrashRuntime(self.engine, self.journal, self.gate, self.edge)
         self.runtime.process = self
         self.runtime.on_failure(lambda error: self.on_error(self, f"a task of the engine raised {error!r}"))
-        self.reconciler = self.build.reconciler(self.runtime, now_ms())
+        self.reconciler = Reconciler(self.runtime, now_ms())
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
         self.runtime.flush_journal()

@@ -37,8 +37,8 @@ SCENARIO = {
     "name": "crash",
     "markets": [
         {
-            "ticker": ticker, "start_dollars": start, "step_ms": 400, "levels": 3, "level_contracts": 60, "move_percent": 60,
-            "trade_percent": 60, "spread_ticks": 2,
+            "ticker": ticker, "start_dollars": start, "step_ms": 200, "levels": 3, "level_contracts": 4, "move_percent": 70,
+            "trade_percent": 80, "spread_ticks": 1,
         }
         for ticker, start in zip(TICKERS, ("0.40", "0.55"), strict=True)
     ],
@@ -174,7 +174,7 @@ class MemoryVenue:
         self.random = Random(seed)
         self.late_percent = 0
         self.exchange = Exchange(
-            directory, Scenario.model_validate(SCENARIO), seed, loop.now_ms, lambda: loop.now_us, Switches(read_model_lag_ms=150)
+            directory, Scenario.model_validate(SCENARIO), seed, loop.now_ms, lambda: loop.now_us, Switches(read_model_lag_ms=Random(seed).choice((0, 150, 1_200)))
         )  # fmt: skip
         self.turn = Turn(self.exchange.commit)
         self.faults = Faults(seed)
@@ -193,6 +193,7 @@ class MemoryVenue:
     def open(self, subaccounts: int) -> None:
         """Give each subaccount its money and a key, and let the market move."""
         venue = self.exchange.venue
+        self.exchange.key(self.keys[0])  # opens the account
         for subaccount in range(1, subaccounts):
             venue.transfer(self.account_id, 0, subaccount, 0, 0, DEPOSIT)
             key_id, _ = generate_key(

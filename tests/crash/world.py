@@ -14,6 +14,7 @@ from soloist_exchange.listener import Fill, Listener
 from soloist_exchange.orders import Order, Status
 from soloist_trader.config import Configuration
 from soloist_trader.core.records import Slot
+from soloist_trader.shell import recovery
 
 from tests.conformance.engine.engine_processes import BUSY
 from tests.crash.memory_engine import OURS, Build, Crashed, CrashDisk, EngineProcess, make_signer
@@ -22,7 +23,9 @@ from tests.crash.virtual import VirtualLoop, virtual_time
 
 LONGEST_RECOVERY_S = 240
 LONGEST_LIFE_S = 20
-BOUNDARIES = 120
+SWEEP_S = 0.7
+"""Lives are short: sweeps come as often as sends do."""
+BOUNDARIES = 240
 """The walk begins again after so many boundaries of one life."""
 STRATEGIES = (
     ("threshold", BUSY),
@@ -44,7 +47,7 @@ def faults(random: Random) -> list[Fault]:
         Fault("reply_lost_after", method="DELETE", path=ORDERS, percent=8),
         Fault("error_after", method="DELETE", path=ORDERS, percent=4),
         Fault("fill_before_reply", method="POST", path=ORDERS, percent=15, delay_ms=30),
-        Fault("slow", method="POST", path=ORDERS, percent=4, delay_ms=random.choice((150, 600))),
+        Fault("slow", method="POST", path=ORDERS, percent=12, delay_ms=random.choice((150, 600))),
         Fault("error_before", method="GET", path="/portfolio", percent=3),
         Fault("reply_lost_before", method="GET", path="/portfolio", percent=2),
         Fault("frame_dropped", path="fill", percent=15),
@@ -294,10 +297,13 @@ class World:
     def run(self) -> Result:
         """Until the crashes are through and everybody has recovered from the last one, or something was found."""
         directory = Path(tempfile.mkdtemp(prefix="soloist-crash-"))
+        usual = recovery.OVERLAP_MS, recovery.SWEEP_S
+        recovery.OVERLAP_MS, recovery.SWEEP_S = self.build.overlap_ms, SWEEP_S
         try:
             with virtual_time() as loop:
                 self._run(loop, directory)
         finally:
+            recovery.OVERLAP_MS, recovery.SWEEP_S = usual
             shutil.rmtree(directory)
         return self.result
 
@@ -309,21 +315,21 @@ class World:
         loop.call_soon(self.venue.open, self._count)
         loop.call_soon(loop.stop)
         loop.run_forever()
+        assert not self.result.findings, self.result.findings
         self.venue.set_faults(faults(random), 3)
         self.bots = [Bot(self, number, random.randrange(BOUNDARIES)) for number in range(self._count)]
         for bot in self.bots:
             bot.start()
         while not self.result.findings and not (self.is_done() and all(bot.process.ready for bot in self.bots)):
-            try:
-                loop.run_forever()
-            except Crashed as error:
-                for bot in self.bots:
-                    if bot.process is error.process:  # a task that waited for the dead one raises it once more
-                        bot.crash(error)
+            error = _turn(loop)
+            for bot in self.bots:
+                if error is not None and bot.process is error.process:
+                    bot.crash(error)
         for bot in self.bots:
             bot.process.end()
         loop.call_later(0.01, loop.stop)
-        loop.run_forever()
+        while _turn(loop) is not None:
+            pass
         self._check_hands()
         self.venue.close()
 
@@ -345,3 +351,12 @@ class World:
         if isinstance(error, Crashed):
             return
         self.result.findings.append(f"seed {self.seed}: the loop caught {context.get('message')}: {error!r}")
+
+
+def _turn(loop: VirtualLoop) -> Crashed | None:
+    """Run until somebody stops the loop or a process ends. A task that waited for a dead process may say so once more."""
+    try:
+        loop.run_forever()
+    except Crashed as error:
+        return error
+    return None
