@@ -85,6 +85,13 @@ def test_one_trade_fills_no_more_than_its_size_over_all_own_orders():
     assert fills(made.traded(3, "M", 4_800, 150, ASK)) == [(4_900, 100, False), (4_850, 50, False)]
 
 
+def test_a_trade_that_is_told_late_reaches_no_order_that_came_after_it():
+    made = venue()
+    made.place(10, order("a", BID, 4_900, 100))
+    assert fills(made.traded(20, "M", 4_800, 100, ASK, traded_ms=9)) == []
+    assert fills(made.traded(20, "M", 4_800, 100, ASK, traded_ms=10)) == [(4_900, 100, False)]
+
+
 def test_where_only_the_best_level_is_known_a_deeper_order_waits_until_it_comes_into_view():
     made = venue([(4_800, 300)], [(5_000, 200)], whole=False)
     made.place(2, order("a", BID, 4_600, 100))

@@ -16,6 +16,7 @@ from soloist_kalshi.fees import FeeTerms
 from soloist_trader.core import events
 from soloist_trader.core.commands import Amend, Cancel, Command, Entomb, FindFills, FindOrder, Persist, Place
 from soloist_trader.core.engine import Engine
+from soloist_trader.core.engine import Settings as CoreSettings
 from soloist_trader.core.intake import Identity
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Booked, Record
@@ -80,7 +81,12 @@ class Backtest:
         self._settings = settings
         self._matcher = Matcher(lambda _market: settings.fees)
         self._engine = Engine(
-            Ledger(), IDENTITY, make_strategy(data), limits, sorted({event.market for event in data})
+            Ledger(),
+            IDENTITY,
+            make_strategy(data),
+            limits,
+            sorted({event.market for event in data}),
+            CoreSettings(amends=True),
         )
         self._run = Run(data[0].now_ms, data[-1].now_ms, self._engine)
         self._heap: list[tuple[int, int, Callable[[int], None]]] = []

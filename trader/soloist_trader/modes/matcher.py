@@ -33,6 +33,8 @@ class SimulatedOrder:
     price: int
     size: int
     expiration_s: int
+    since_ms: int
+    """When it came to rest at its price; earlier trades passed it by."""
     ahead: int = 0
     filled: int = 0
     fees: int = 0
@@ -106,11 +108,28 @@ class Matcher:
         """The book cannot be trusted: nothing fills until it is shown again."""
         self._shown.pop(market, None)
 
-    def traded(self, now_ms: int, market: str, price: int, size: int, taker_side: int) -> list[events.Event]:
-        """Somebody traded: what is ahead of our orders goes first, then our orders, the best price first."""
+    def traded(
+        self,
+        now_ms: int,
+        market: str,
+        price: int,
+        size: int,
+        taker_side: int,
+        *,
+        traded_ms: int | None = None,
+    ) -> list[events.Event]:
+        """Somebody traded: what is ahead of our orders goes first, then our orders, the best price first.
+
+        `traded_ms` is when, where that is not now: a trade that is told late reaches no order that came after it.
+        """
+        when_ms = now_ms if traded_ms is None else traded_ms
         told: list[events.Event] = []
         left = size
-        resting = [order for order in self._resting(market) if order.place.side == -taker_side]
+        resting = [
+            order
+            for order in self._resting(market)
+            if order.place.side == -taker_side and order.since_ms <= when_ms
+        ]
         for order in sorted(resting, key=lambda order: -order.price * order.place.side):
             better = (order.price - price) * order.place.side
             if better < 0 or not left:
@@ -133,7 +152,7 @@ class Matcher:
         """An order arrives."""
         self._number += 1
         order = SimulatedOrder(
-            place, f"simulated-order-{self._number}", place.price, place.size, place.expiration_s
+            place, f"simulated-order-{self._number}", place.price, place.size, place.expiration_s, now_ms
         )
         self.orders[place.client_order_id] = order
         shown = self._shown.get(place.market)
@@ -164,6 +183,7 @@ class Matcher:
         order.price, order.size, order.expiration_s = terms
         told: list[events.Event] = []
         if loses_place:
+            order.since_ms = now_ms
             shown = self._shown.get(command.market)
             told = self._take(now_ms, order, shown) if shown is not None else []
             if order.remaining:

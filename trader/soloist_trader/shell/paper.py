@@ -1,55 +1,43 @@
 """The Paper and Shadow edges: real public market data, no key, no order leaves.
 
-Paper simulates an account honestly: an order takes only what the public book shows at the moment it arrives, after a
-delay, and pays the venue's fee; a resting order fills only when the other side's best price reaches it, because the queue
-ahead of it cannot be seen. What it took from a level is not offered to it again until that level changes.
+Paper gives the bot the simulated account of `modes.matcher`: queue position from the books and trades that are polled, a
+delay on the way, and the fees of the market's series. Shadow decides, records (journal and tape) and sends nothing, not
+even to the simulation.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import logging
+from collections.abc import AsyncIterator
 from typing import Final
 
 from soloist_kalshi.errors import VenueError
-from soloist_kalshi.fees import FeeAccumulator, taker_fee
-from soloist_kalshi.numbers import NumberError
+from soloist_kalshi.fees import FeeTerms
+from soloist_kalshi.messages import Market, Trade
+from soloist_kalshi.numbers import NumberError, count_from_text, price_from_dollars
 from soloist_kalshi.rest import ReadPolicy, RestClient
 
 from soloist_trader.config import Configuration
 from soloist_trader.core import events
 from soloist_trader.core.book import Book
-from soloist_trader.core.commands import Cancel, Entomb, FindFills, FindOrder, Place
+from soloist_trader.core.commands import Amend, Cancel, Entomb, FindFills, FindOrder, Place
 from soloist_trader.core.ledger import FORGET_AFTER_MS, Ledger
-from soloist_trader.core.units import ASK, BID, GOOD_TILL_CANCELED, ONE_DOLLAR_PRICE
+from soloist_trader.modes.matcher import STANDARD_FEES, Matcher
 from soloist_trader.shell import convert
-from soloist_trader.shell.clock import now_ms
+from soloist_trader.shell.clock import now_ms, text_to_ms
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.venue import Gate, Reading, Sink, VenueCommand
 
 POLL_S: Final = 0.5
-"""Between two looks at a book. Unsigned reads draw no tokens, and politeness is free."""
+"""Between two looks at the books. Unsigned reads draw no tokens, and politeness is free."""
 ARRIVAL_S: Final = 0.02
 """An order takes this long to arrive; the book may have moved by then."""
 MARKET_POLL_S: Final = 15.0
 FORGET_ABOVE: Final = 1_000
+TRADES_PER_POLL: Final = 200
+"""More trades of one market between two looks are left out: their orders fill later than they would have."""
 _READS: Final = ReadPolicy(attempts=2, request_ms=4_000, deadline_ms=6_000)
-
-
-@dataclass(slots=True)
-class PaperOrder:
-    """One simulated order."""
-
-    place: Place
-    order_id: str
-    fees: FeeAccumulator
-    filled: int = 0
-    closed: bool = False
-
-    @property
-    def remaining(self) -> int:
-        """Not filled yet, in 1/100 contract."""
-        return 0 if self.closed else self.place.size - self.filled
 
 
 class PaperEdge:
@@ -66,11 +54,11 @@ class PaperEdge:
         self._unknown: list[str] = []
         self._books: dict[str, Book] = {}
         self._shown: dict[str, tuple[object, object]] = {}
-        self._taken: dict[tuple[str, int, int], int] = {}
-        self._orders: dict[str, PaperOrder] = {}
-        self._fills: list[events.FillSeen] = []
+        self._traded: dict[str, tuple[int, frozenset[str]]] = {}
+        """Of each market: time of the last trade seen, and the ids of the trades of that millisecond."""
+        self._fees: dict[str, FeeTerms] = {}
+        self.matcher = Matcher(lambda market: self._fees.get(market, STANDARD_FEES), now_ms())
         self._ledger = ledger
-        self._number = now_ms()
         self.tasks: list[asyncio.Task[None]] = []
         self.polls = 0
         self.failures = 0
@@ -93,10 +81,39 @@ class PaperEdge:
 
     async def _refresh_markets(self) -> None:
         found = await self._rest.get_markets(tickers=self._tickers) if self._tickers else []
-        self._unknown = sorted(set(self._tickers) - {market.ticker for market in found})
+        self._note_unknown(sorted(set(self._tickers) - {market.ticker for market in found}))
+        await self._look_up_fees([market for market in found if market.ticker not in self._fees])
         moment = now_ms()
         for market in found:
             self._sink(convert.market_seen(moment, market))
+
+    def _note_unknown(self, unknown: list[str]) -> None:
+        """Say it once, and again only when it changes."""
+        if unknown != self._unknown:
+            self._unknown = unknown
+            if unknown:
+                log(
+                    "UnknownMarkets",
+                    f"the venue does not know {', '.join(unknown)}; correct spec.markets.tickers",
+                    level=logging.WARNING,
+                )
+
+    async def _look_up_fees(self, markets: list[Market]) -> None:
+        """The fee terms of each market's event and series; the standard terms, said once, where they have no formula."""
+        for event_ticker in sorted({market.event_ticker for market in markets}):
+            event, _ = await self._rest.get_event(event_ticker)
+            series = await self._rest.get_series(event.series_ticker)
+            try:
+                terms = FeeTerms.of(series, event)
+                terms.taker(1, 1)
+            except NumberError as error:
+                log(
+                    "FeesUnknown",
+                    f"{event_ticker} is charged the standard fees: {error}",
+                    level=logging.WARNING,
+                )
+                terms = STANDARD_FEES
+            self._fees |= {market.ticker: terms for market in markets if market.event_ticker == event_ticker}
 
     async def _poll_markets(self) -> None:
         while True:
@@ -109,176 +126,130 @@ class PaperEdge:
     async def _poll_books(self) -> None:
         while True:
             for ticker in self._tickers:
+                if ticker in self._unknown:
+                    continue
                 try:
+                    await self._poll_trades(ticker)
                     await self._poll_book(ticker)
                 except (VenueError, NumberError, ValueError, IndexError) as error:
                     self.failures += 1
                     self._shown.pop(ticker, None)
+                    self.matcher.hide(ticker)
                     self._sink(events.BookLost(now_ms(), ticker, str(error)))
+            self._tell(self.matcher.expire(now_ms()))
             await asyncio.sleep(POLL_S)
+
+    async def _poll_trades(self, ticker: str) -> None:
+        last_ms, _ = self._traded.get(ticker, (0, frozenset()))
+        await self.take_trades(
+            ticker, self._rest.iterate_trades(ticker=ticker, min_ts=last_ms // 1000 or None)
+        )
+
+    async def take_trades(self, ticker: str, newest_first: AsyncIterator[Trade]) -> None:
+        """Take in every trade since the last look, oldest first; what the first look shows is history and fills nothing."""
+        last_ms, last_ids = self._traded.get(ticker, (0, frozenset()))
+        fresh: list[tuple[int, Trade]] = []
+        async for trade in newest_first:
+            time_ms = text_to_ms(trade.created_time)
+            if time_ms < last_ms or len(fresh) >= TRADES_PER_POLL:
+                break
+            if trade.trade_id not in last_ids:
+                fresh.append((time_ms, trade))
+            if not last_ms:
+                break
+        if fresh:
+            newest_ms = fresh[0][0]
+            ids = frozenset(trade.trade_id for time_ms, trade in fresh if time_ms == newest_ms)
+            self._traded[ticker] = (newest_ms, ids | last_ids if newest_ms == last_ms else ids)
+        elif not last_ms:
+            self._traded[ticker] = (now_ms(), frozenset())
+        if not last_ms:
+            return
+        for time_ms, trade in reversed(fresh):
+            if trade.is_block_trade:
+                continue  # negotiated beside the book: it fills nobody's resting order
+            price, size = price_from_dollars(trade.yes_price_dollars), count_from_text(trade.count_fp)
+            side = convert.SIDES[trade.taker_book_side]
+            moment = now_ms()
+            self._sink(events.Traded(moment, ticker, price, size, side))
+            self._tell(self.matcher.traded(moment, ticker, price, size, side, traded_ms=time_ms))
 
     async def _poll_book(self, ticker: str) -> None:
         shown = await self._rest.get_orderbook(ticker)
         self.polls += 1
-        bids = convert.levels(shown.yes_dollars)
-        asks = convert.levels(shown.no_dollars, of_no=True)
+        self.show(ticker, convert.levels(shown.yes_dollars), convert.levels(shown.no_dollars, of_no=True))
+
+    def show(self, ticker: str, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
+        """Take in a whole book; resting orders that it reaches fill."""
         content = (bids, asks)
         if self._shown.get(ticker) == content:
             return
         self._shown[ticker] = content
         book = self._books.setdefault(ticker, Book())
-        before = {(BID, price): size for price, size in book.levels(BID)}
-        before |= {(ASK, price): size for price, size in book.levels(ASK)}
         generation = book.generation
         book.load(bids, asks)
         book.generation = max(generation, 1)  # a poll is an update, not a loss of the book
-        after = {(BID, price): size for price, size in bids} | {(ASK, price): size for price, size in asks}
-        for side, price in before.keys() | after.keys():
-            if before.get((side, price)) != after.get((side, price)):
-                self._taken.pop((ticker, side, price), None)
         moment = now_ms()
         if not book.valid:
+            self.matcher.hide(ticker)
             self._sink(events.BookLost(moment, ticker, "the venue shows a crossed book"))
             return
         self._sink(book.top(moment, ticker))
-        for order in list(self._orders.values()):
-            if order.place.market == ticker and order.remaining:
-                self._match(order, maker=True)
+        self._tell(self.matcher.show(moment, ticker, bids, asks, whole=True))
+
+    def _tell(self, told: list[events.Event]) -> None:
+        for event in told:
+            self._sink(event)
+        if len(self.matcher.fills) > FORGET_ABOVE:
+            self.matcher.forget(now_ms() - FORGET_AFTER_MS)
 
     # -- the simulated account
-
-    def _match(self, order: PaperOrder, *, maker: bool) -> None:
-        """Fill what the book shows at the order's limit or better."""
-        place = order.place
-        book = self._books.get(place.market)
-        if book is None or not book.valid:
-            return
-        for price, size in book.levels(-place.side):
-            if (price - place.price) * place.side > 0 or not order.remaining:
-                break
-            taken = self._taken.get((place.market, -place.side, price), 0)
-            count = min(order.remaining, size - taken)
-            if count <= 0:
-                continue
-            self._taken[place.market, -place.side, price] = taken + count
-            self._fill(order, place.price if maker else price, count, maker=maker)
-
-    def _fill(self, order: PaperOrder, price: int, count: int, *, maker: bool) -> None:
-        place = order.place
-        self._number += 1
-        order.filled += count
-        trade_fee = 0 if maker else taker_fee(price, count)
-        own_price = price if place.side == BID else ONE_DOLLAR_PRICE - price
-        fee = order.fees.charge(-own_price * count, trade_fee)
-        moment = now_ms()
-        fill = events.FillSeen(
-            moment,
-            f"paper-{self._number}",
-            order.order_id,
-            place.client_order_id,
-            place.market,
-            place.side,
-            price,
-            count,
-            fee,
-            not maker,
-            moment,
-        )
-        self._fills.append(fill)
-        self._forget(moment)
-        if order.filled >= place.size:
-            order.closed = True
-        self._sink(fill)
-        if maker:
-            self._sink(self._seen(order))
-
-    def _forget(self, moment: int) -> None:
-        """What the ledger has long settled is not needed by any later reading."""
-        if len(self._fills) > FORGET_ABOVE:
-            self._fills = [fill for fill in self._fills if fill.fill_time_ms > moment - FORGET_AFTER_MS]
-            self._orders = {
-                name: order
-                for name, order in self._orders.items()
-                if order.remaining or order.place.decided_ms > moment - FORGET_AFTER_MS
-            }
-
-    def _seen(self, order: PaperOrder) -> events.OrderSeen:
-        place = order.place
-        return events.OrderSeen(
-            now_ms(),
-            place.client_order_id,
-            order.order_id,
-            place.market,
-            place.side,
-            place.price,
-            place.size,
-            order.filled,
-            order.closed,
-            "paper",
-        )
 
     async def execute(self, command: VenueCommand, gate: Gate | None) -> list[events.Event]:
         """Carry out one command in the simulation."""
         if isinstance(command, Place):
-            return [await self._place(command, gate)]
+            return await self._place(command, gate)
         if isinstance(command, Entomb):
             # An order of an earlier process never left it: the simulation ended with that process.
-            order_id = f"paper-burnt-{command.client_order_id}"
-            return [
-                events.OrderSeen(
-                    now_ms(),
-                    command.client_order_id,
-                    order_id,
-                    command.market,
-                    command.side,
-                    command.price,
-                    command.size,
-                    0,
-                    closed=True,
-                    source="tombstone",
-                )
-            ]
+            return [_burnt(command)]
         if isinstance(command, Cancel):
-            return [self._cancel(command)]
+            await asyncio.sleep(ARRIVAL_S)
+            return [self.matcher.cancel(now_ms(), command)]
+        if isinstance(command, Amend):
+            return await self._amend(command, gate)
         if isinstance(command, FindOrder):
             return [self._find(command)]
-        return self._find_fills(command)
+        if isinstance(command, FindFills):
+            name = command.client_order_id
+            return [fill for fill in self.matcher.fills if fill.client_order_id == name]
+        return []  # order groups: the simulation makes none
 
-    async def _place(self, place: Place, gate: Gate | None) -> events.Event:
+    async def _place(self, place: Place, gate: Gate | None) -> list[events.Event]:
         if self._shadow:
-            return events.OrderNotSent(now_ms(), place.client_order_id, "mode Shadow sends nothing")
+            return [events.OrderNotSent(now_ms(), place.client_order_id, "mode Shadow sends nothing")]
         await asyncio.sleep(ARRIVAL_S)
         reason = gate() if gate is not None else None
         if reason is not None:
-            return events.OrderNotSent(now_ms(), place.client_order_id, reason)
-        self._number += 1
-        order = PaperOrder(place, f"paper-order-{self._number}", FeeAccumulator())
-        self._orders[place.client_order_id] = order
-        self._match(order, maker=False)
-        if place.time_in_force != GOOD_TILL_CANCELED:
-            order.closed = True
-        elif not order.closed and place.expiration_s:
-            delay_s = max(place.expiration_s - now_ms() / 1000, 0)
-            asyncio.get_running_loop().call_later(delay_s, self._expire, order)
-        return self._seen(order)
+            return [events.OrderNotSent(now_ms(), place.client_order_id, reason)]
+        # Fills come by their channel, the reply by itself, as at the venue.
+        *fills, reply = self.matcher.place(now_ms(), place)
+        self._tell(fills)
+        return [reply]
 
-    def _expire(self, order: PaperOrder) -> None:
-        if not order.closed:
-            order.closed = True
-            self._sink(self._seen(order))
-
-    def _cancel(self, command: Cancel) -> events.Event:
-        order = self._orders.get(command.client_order_id)
-        reduced = order.remaining if order is not None else 0
-        if order is None or order.closed:
-            return events.CancelEnded(now_ms(), command.client_order_id, -1, "not_found")
-        order.closed = True
-        return events.CancelEnded(now_ms(), command.client_order_id, reduced, "cancelled")
+    async def _amend(self, amend: Amend, gate: Gate | None) -> list[events.Event]:
+        await asyncio.sleep(ARRIVAL_S)
+        reason = gate() if gate is not None else None
+        if reason is not None:
+            terms = (amend.price, amend.size, amend.expiration_s)
+            return [events.AmendEnded(now_ms(), amend.client_order_id, "not_sent", *terms)]
+        *fills, reply = self.matcher.amend(now_ms(), amend)
+        self._tell(fills)
+        return [reply]
 
     def _find(self, command: FindOrder) -> events.Event:
-        order = self._orders.get(command.client_order_id)
+        order = self.matcher.orders.get(command.client_order_id)
         if order is not None:
-            return self._seen(order)
+            return self.matcher.seen(now_ms(), order)
         return self._vanished(command.client_order_id) or events.OrderAbsent(
             now_ms(), command.client_order_id, now_ms()
         )
@@ -301,9 +272,6 @@ class PaperEdge:
             source="paper",
         )
 
-    def _find_fills(self, command: FindFills) -> list[events.Event]:
-        return [fill for fill in self._fills if fill.client_order_id == command.client_order_id]
-
     # -- reading
 
     async def as_of_ms(self) -> int:
@@ -312,12 +280,12 @@ class PaperEdge:
 
     async def read(self, from_ms: int, wanted: dict[str, tuple[str, int]]) -> Reading:
         """The simulated account. Positions of earlier processes are the ledger's own."""
-        orders = [self._seen(order) for order in self._orders.values() if order.remaining]
+        orders = await self.own_resting()
         for client_order_id in wanted:
-            if client_order_id not in self._orders:
+            if client_order_id not in self.matcher.orders:
                 seen = self._vanished(client_order_id)
                 orders += [seen] if seen else []
-        fills = [fill for fill in self._fills if fill.fill_time_ms >= from_ms]
+        fills = [fill for fill in self.matcher.fills if fill.fill_time_ms >= from_ms]
         positions = tuple(
             (market, position.count, position.basis) for market, position in self._ledger.positions.items()
         )
@@ -325,7 +293,8 @@ class PaperEdge:
 
     async def own_resting(self) -> list[events.OrderSeen]:
         """Simulated orders that rest."""
-        return [self._seen(order) for order in self._orders.values() if order.remaining]
+        moment = now_ms()
+        return [self.matcher.seen(moment, order) for order in self.matcher.orders.values() if order.remaining]
 
     def status(self) -> dict[str, object]:
         """Polling, for `/status`."""
@@ -342,3 +311,18 @@ class PaperEdge:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._rest.close()
+
+
+def _burnt(command: Entomb) -> events.OrderSeen:
+    return events.OrderSeen(
+        now_ms(),
+        command.client_order_id,
+        f"paper-burnt-{command.client_order_id}",
+        command.market,
+        command.side,
+        command.price,
+        command.size,
+        0,
+        closed=True,
+        source="tombstone",
+    )
