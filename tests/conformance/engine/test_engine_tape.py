@@ -14,7 +14,7 @@ from soloist_trader.shell.service import Options, Service
 from soloist_trader.strategies.threshold import Threshold
 from soloist_trader.tape import FileSink, Tape, TapeReader
 
-RUN_S = 6
+ORDERS = 30
 
 
 class TapedService(Service):
@@ -22,7 +22,7 @@ class TapedService(Service):
 
     def _assemble(self):
         super()._assemble()
-        sink = FileSink(self.options.state_directory / "tape", time.time_ns() // 1_000_000, file_bytes=20_000)
+        sink = FileSink(self.options.state_directory / "tape", time.time_ns() // 1_000_000, file_bytes=4_000)
         self.runtime.tape = Tape(self.engine, sink)
 
 
@@ -30,8 +30,10 @@ async def _record(bot):
     options = Options(config.load(bot.config), bot.keys, bot.state, "127.0.0.1:0", None, "")
     service = TapedService(options)
     running = asyncio.create_task(service.run())
-    done, _ = await asyncio.wait({running}, timeout=RUN_S)
-    assert not done
+    async with asyncio.timeout(25):
+        while service.ledger.sequence < ORDERS:
+            assert not running.done(), running.exception()
+            await asyncio.sleep(0.05)
     service._stop.set()
     assert await asyncio.wait_for(running, 20) == 0
     service.runtime.tape.close()
