@@ -56,7 +56,7 @@ cluster-down: setup ## Remove the test cluster
 lock: setup ## Write the hashed lock files again from pyproject.toml
 	for part in operator trader dev; do \
 	  extras="--extra $$part"; [ $$part != trader ] || extras="--extra trader --extra store"; \
-	  [ $$part != dev ] || extras="--extra operator --extra trader --extra store --extra dev"; \
+	  [ $$part != dev ] || extras="--extra operator --extra trader --extra store --extra data --extra dev"; \
 	  $(BIN)/uv pip compile --quiet pyproject.toml $$extras --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements/$$part.txt; \
 	done
