@@ -3,7 +3,7 @@
 import pytest
 from soloist_trader.core import events, risk
 from soloist_trader.core.codes import Code
-from soloist_trader.core.commands import Amend, FindOrder
+from soloist_trader.core.commands import Amend, FindFills, FindOrder
 from soloist_trader.core.engine import Settings
 from soloist_trader.core.evidence import amend_verdict
 from soloist_trader.core.ledger import AmendPendingError
@@ -219,6 +219,16 @@ def test_an_exit_is_moved_at_most_four_times_a_second_and_only_to_the_grid():
     assert moved(world, STOP._replace(price=4_300)).price == 4_300
 
 
+def test_a_closed_order_with_an_open_amend_still_gets_its_fills():
+    world, place = resting_exit()
+    ended(world, moved(world, STOP), "unknown")
+    world.step(events.CancelEnded(world.now_ms, place.client_order_id, 40, "cancelled"))
+    commands = world.tick(10_000)
+    assert kinds(commands, FindFills)
+    world.fill(place, 60, price=4_400)
+    assert world.ledger.orders[place.client_order_id].label is Label.CANCELED
+
+
 # -- expiries
 
 
@@ -260,13 +270,13 @@ def test_renewals_come_after_everything_else_and_one_at_a_time():
 def test_the_life_of_an_order_grows_with_their_number(orders, rate, seconds):
     world = CoreWorld(LIMITS._replace(max_open_orders=orders))
     world.step(events.BudgetSeen(world.now_ms, rate, rate))
-    assert world.engine.rest_s() == seconds
+    assert world.engine.upkeep.rest_s() == seconds
 
 
 def test_a_share_of_the_account_is_a_share_of_rate_and_bucket():
     world = CoreWorld(LIMITS._replace(max_open_orders=200), settings=Settings(rate_share_percent=25))
     world.step(events.BudgetSeen(world.now_ms, 400, 800))
-    assert (world.engine.rest_s(), world.engine.budget.tokens) == (160, 100)
+    assert (world.engine.upkeep.rest_s(), world.engine.budget.tokens) == (160, 100)
     world.tick(10_000)
     world.engine.budget.take(world.now_ms, 0)
     assert world.engine.budget.tokens == 190, "a quarter of 800, less an order for what the clocks differ"

@@ -130,6 +130,16 @@ def test_a_lost_fill_frame_shows_as_evidence_above_booked_and_is_fetched():
     assert world.ledger.orders[place.client_order_id].settled
 
 
+def test_a_lost_fill_frame_of_a_resting_order_is_fetched_too():
+    world = CoreWorld()
+    place = world.place(ENTRY)
+    world.seen(place, 40)
+    assert not kinds(world.tick(400), FindFills), "the frame may be on its way"
+    assert kinds(world.tick(200), FindFills)
+    world.fill(place, 40)
+    assert not kinds(world.tick(600), FindFills)
+
+
 def test_fills_may_come_before_the_reply_and_again_after_it():
     world = CoreWorld()
     place = world.place(ENTRY)

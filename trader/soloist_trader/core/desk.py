@@ -152,13 +152,13 @@ class Desk(Intake):
                 continue
             if order.unknown:
                 self._find(now_ms, order)
-            elif order.exists and not order.resting:
-                self._chased_ms[order.client_order_id] = now_ms
-                self.commands.append(FindFills(order.client_order_id, order.order_id, order.slot.market))
-            elif order.amending and now_ms - order.amending_ms > AMEND_REPLY_MS:
+            elif order.amending and order.resting and now_ms - order.amending_ms > AMEND_REPLY_MS:
                 self._find(now_ms, order)
                 if now_ms - order.amending_ms > AMEND_PATIENCE_MS:
                     self.cancel(now_ms, order)
+            elif order.exists and (not order.resting or order.filled > order.booked):
+                self._chased_ms[order.client_order_id] = now_ms
+                self.commands.append(FindFills(order.client_order_id, order.order_id, order.slot.market))
             elif order.resting:
                 expired = order.expiration_s and now_ms > order.expiration_s * 1000 + EXPIRY_GRACE_MS
                 cancelled_ms = self._cancelled_ms.get(order.client_order_id)

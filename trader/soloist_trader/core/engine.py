@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from soloist_trader.core import events, risk
 from soloist_trader.core.account import Account
@@ -21,45 +21,26 @@ from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.orders import Order
 from soloist_trader.core.records import CursorMoved, DayBegan, Latched, MarketReleased, Slot, VenueRecovered
 from soloist_trader.core.risk import Limits, Proposal
+from soloist_trader.core.settings import Settings
 from soloist_trader.core.strategy import MarketView, Strategy, Target
 from soloist_trader.core.units import (
     ACTIVE,
     BID,
     GOOD_TILL_CANCELED,
     HALTED,
-    ONE_DOLLAR,
     OPEN_GROUP,
     REDUCE_GROUP,
     REDUCING,
 )
+from soloist_trader.core.upkeep import MAXIMUM_AMENDS, Upkeep
+
+__all__ = ["STALE_BOOK_MS", "Engine", "Market", "Settings"]
 
 DAY_MS: Final = 86_400_000
 STALE_BOOK_MS: Final = 5_000
 """What rests in a market whose book was lost for so long is cancelled."""
-LEAST_REST_S: Final = 120
-"""Every order that can rest expires (dead man): no engine, no order. Never sooner than this."""
-REST_JITTER_S: Final = 30
-AMEND_EVERY_MS: Final = 250
-"""An exit follows the market no faster than this."""
-MAXIMUM_AMENDS: Final = 32
-"""An order that had more (price, size) pairs is replaced: what a late frame may still show is kept for each order."""
 FEE_TOLERANCE: Final = 10_000
 """A cent: what rounding and the venue's accumulators may make of one fill."""
-
-
-class Settings(NamedTuple):
-    """What the edge can do, and what the account allows. The defaults are an edge that only creates and cancels."""
-
-    amends: bool = False
-    """Exits are moved by amend, and expiries renewed. The edge carries out `Amend` and answers `AmendEnded`."""
-    groups: bool = False
-    """Every order has to name an order group: nothing is sent before `GroupSeen` of both roles."""
-    rate_share_percent: int = 100
-    """This bot's part of the account's write bucket."""
-    cash_limit: int = 100 * ONE_DOLLAR
-    """Unexplained cash above this latches REDUCING."""
-    fee_model: Callable[[int, int, bool], int] | None = None
-    """(price, count, is taker) to the fee that we expect; a fill that differs by more than a cent is said."""
 
 
 _DEFAULTS: Final = Settings()
@@ -97,6 +78,7 @@ class Engine:
         self.budget = WriteBudget()
         self.desk = self._make_desk(ledger, identity)
         self.groups = Groups(self.desk)
+        self.upkeep = Upkeep(self.desk, limits)
         self.account = Account(self.desk, settings.cash_limit)
         self.markets = {market: Market(market) for market in markets}
         self.ready = False
@@ -105,7 +87,6 @@ class Engine:
         self.journal_full = False
         self.commit_p99_us = 0
         """The journal's last complaint about its disk, 0 if there was none."""
-        self._write_rate = 100
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.TopChanged: self._on_top,
             events.Traded: self._on_trade,
@@ -211,10 +192,10 @@ class Engine:
 
     def _on_budget(self, event: events.BudgetSeen) -> None:
         share = self.settings.rate_share_percent
-        self._write_rate = max(event.refill_per_s * share // 100, 1)
+        self.upkeep.write_rate = max(event.refill_per_s * share // 100, 1)
         # One order less than the venue's bucket: its refill and ours are not measured at the same instant.
         capacity = event.capacity * share // 100 - ORDER_COST
-        self.budget.configure(self._write_rate, max(capacity, ORDER_COST + RESERVE))
+        self.budget.configure(self.upkeep.write_rate, max(capacity, ORDER_COST + RESERVE))
 
     def _on_fill(self, event: events.FillSeen) -> None:
         if not self.ledger.has_fill(event.fill_id):
@@ -410,9 +391,7 @@ class Engine:
 
         `size` is what is booked and what is wanted beyond, so that a fill on its way counts within it.
         """
-        if self.desk.is_cancelling(order) or size <= order.evidence:
-            return
-        if now_ms - order.amending_ms < AMEND_EVERY_MS or self.desk.patience.waits(now_ms, order.slot):
+        if size <= order.evidence or not self.upkeep.may_move(now_ms, order):
             return
         if not self._on_grid(self._market(order.slot.market), price):
             self._deny(Code.PRICE_OFF_GRID)
@@ -423,41 +402,20 @@ class Engine:
         else:
             self.desk.amend(now_ms, order, price, size, order.expiration_s, generation)
 
-    def rest_s(self) -> int:
-        """How long a resting order lives, so that renewing all of them costs a quarter of the write rate at most."""
-        return max(LEAST_REST_S, -(-20 * self.limits.max_open_orders * 4 // self._write_rate))
-
     def _renew(self, now_ms: int) -> None:
         """Move the expiry that is next by an expiry-only amend, one a tick, with what the budget has left over."""
-        if not (self.settings.amends and self.ready) or self.stopping or self.ledger.state == HALTED:
+        may_not = self.stopping or self.journal_full or self.ledger.state == HALTED
+        if may_not or not (self.settings.amends and self.ready):
             return
-        half_ms = self.rest_s() * 500
-        due = [
-            order
-            for order in self.ledger.unsettled()
-            if order.resting
-            and order.amending is None
-            and order.expiration_s * 1000 - now_ms < half_ms
-            and order.expiration_s
-            and not self.desk.is_cancelling(order)
-            and not self.desk.patience.waits(now_ms, order.slot)
-            and self._is_tradable(order.slot.market)
-        ]
-        if not due or self.journal_full:
-            return
-        order = min(due, key=lambda order: (order.expiration_s, order.sequence))
-        if self.budget.take(now_ms, ORDER_COST, RENEW_RESERVE):
-            self.desk.amend(
-                now_ms, order, order.price, order.size, self._expiration_s(now_ms, order.sequence),
-                self._market(order.slot.market).generation,
-            )  # fmt: skip
+        order = self.upkeep.next_renewal(now_ms, self._is_tradable)
+        if order is not None and self.budget.take(now_ms, ORDER_COST, RENEW_RESERVE):
+            expiration_s = self.upkeep.expiration_s(now_ms, order.sequence)
+            generation = self._market(order.slot.market).generation
+            self.desk.amend(now_ms, order, order.price, order.size, expiration_s, generation)
 
     def _is_tradable(self, name: str) -> bool:
         market = self._market(name)
         return market.live and market.is_open and name not in self.ledger.halts
-
-    def _expiration_s(self, now_ms: int, sequence: int) -> int:
-        return now_ms // 1000 + self.rest_s() + sequence % REST_JITTER_S
 
     def _deny(self, code: Code) -> None:
         self.denials[code] = self.denials.get(code, 0) + 1
@@ -479,7 +437,7 @@ class Engine:
             target.price,
             target.size,
             target.time_in_force,
-            self._expiration_s(now_ms, self.ledger.sequence) if rests else 0,
+            self.upkeep.expiration_s(now_ms, self.ledger.sequence) if rests else 0,
             reduces and not rests,  # the venue takes reduce_only with immediate-or-cancel only
             market.generation,
             role,

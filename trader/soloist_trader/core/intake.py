@@ -149,7 +149,7 @@ class Intake:
             self._adjust_fees(now_ms, order)
             if not was_settled:
                 self._on_settled(now_ms, order)
-        elif order.closed:
+        elif order.closed or order.filled > order.booked:
             self._chased_ms[order.client_order_id] = now_ms + FETCH_FILLS_AFTER_MS - CHASE_EVERY_MS
 
     def _on_settled(self, now_ms: int, order: Order) -> None:
