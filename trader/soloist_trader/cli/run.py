@@ -86,7 +86,12 @@ def run(
             code = runner.run(live())
     except ConfigurationError as error:
         write_termination("ConfigurationInvalid", str(error), error.problems)
-        logs.log("ConfigurationInvalid", str(error), level=logging.ERROR, problems=error.problems)
+        logs.log(
+            "ConfigurationInvalid",
+            f"{error} (configuration {path}; nothing was connected)",
+            level=logging.ERROR,
+            problems=error.problems,
+        )
         code = EXIT_CONFIGURATION
     except KeysError as error:
         write_termination("KeysUnusable", str(error), [("spec.account", str(error))])

@@ -370,7 +370,7 @@ class Service:
                 continue
             self.reconciler.last_error = ""
             for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
-                task.add_done_callback(self._watch)
+                task.add_done_callback(self._watch_reader)
             return
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
@@ -381,6 +381,12 @@ class Service:
     def _watch(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
+
+    def _watch_reader(self, task: asyncio.Task[None]) -> None:
+        """A reader of the venue has no end of its own: one that returns is as dead as one that failed."""
+        self._watch(task)
+        if not task.cancelled() and task.exception() is None:
+            self._fail(RuntimeError(f"task {task.get_name()!r} ended by itself"))
 
     def _fail(self, error: BaseException) -> None:
         """Stop sending first; then the process ends."""
