@@ -82,14 +82,6 @@ class NoSlotRuleLedger(Ledger):
         pass
 
 
-class NeverFetchesFillsDesk(Desk):
-    """Mutation: labels instead of facts. A closed order is settled, whatever fills are missing."""
-
-    def chase(self, now_ms: int) -> None:
-        super().chase(now_ms)
-        self.commands = [command for command in self.commands if type(command).__name__ != "FindFills"]
-
-
 class LabelLedger(Ledger):
     """Mutation: labels instead of facts. The last evidence is the truth, so a late reply reopens an executed order."""
 
@@ -144,7 +136,6 @@ def caught(make_engine, make_ledger=Ledger):
         (FreshIdDesk, Ledger),
         (IntendedMeansNotSentDesk, Ledger),
         (NoSlotRuleDesk, NoSlotRuleLedger),
-        (NeverFetchesFillsDesk, Ledger),
         (LabelDesk, LabelLedger),
         (NewTermsDesk, Ledger),
         (OldTermsDesk, Ledger),
@@ -156,6 +147,16 @@ def test_a_broken_core_is_caught(desk, ledger):
 
 def test_an_amend_in_doubt_that_counts_once_is_caught(monkeypatch):
     monkeypatch.setattr(Order, "size_max", property(lambda order: order.size))
+    assert caught(model.real_engine)
+
+
+def test_a_closed_order_that_counts_as_settled_without_its_fills_is_caught(monkeypatch):
+    def settled(order):
+        return (
+            order.closed or order.evidence >= order.size_max or bool(order.release_code and not order.exists)
+        )
+
+    monkeypatch.setattr(Order, "settled", property(settled))
     assert caught(model.real_engine)
 
 

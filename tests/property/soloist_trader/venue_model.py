@@ -95,6 +95,8 @@ class World:
     slots: dict[str, Slot] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     settlements: list[events.SettlementSeen] = field(default_factory=list)
+    heard_ms: dict[str, int] = field(default_factory=dict)
+    """Market to when the engine last heard of a settlement."""
     groups: dict[str, bool] = field(default_factory=dict)
     """Order group id to whether it is triggered."""
     crash_at: int = 0
@@ -193,6 +195,8 @@ class World:
     def step(self, event: events.Event) -> None:
         """One loop turn: step, commit if there are intents, hand out."""
         outbox: list[Command] = []
+        if isinstance(event, events.SettlementSeen):
+            self.heard_ms[event.market] = self.now_ms
         for command in self.engine.step(event):
             if not isinstance(command, Persist):
                 if not isinstance(command, Alert):
@@ -366,6 +370,7 @@ class World:
         size = min(size, order.size - order.filled)
         if size <= 0 or order.closed:
             return
+        self.check_exit(order, client_order_id, size)
         order.filled += size
         order.closed = order.filled >= order.size
         fill = events.FillSeen(
@@ -375,6 +380,21 @@ class World:
         self.fills.append(fill)
         self.frame(fill)
         self.frame(self.seen(client_order_id, "user_orders"))
+
+    def check_exit(self, order: VenueOrder, client_order_id: str, size: int) -> None:
+        """An exit never fills beyond what is held, unless it was decided before the engine heard of a settlement."""
+        command, slot = order.command, self.slots[client_order_id]
+        if not isinstance(command, Place) or slot.level != "exit":
+            return
+        settled = [paid.settled_time_ms for paid in self.settlements if paid.market == slot.market]
+        unheard = any(not self.ledger.has_settlement(slot.market, moment) for moment in settled)
+        held = self.count(slot.market, self.now_ms)
+        if (
+            -held * slot.side < size
+            and not unheard
+            and command.decided_ms > self.heard_ms.get(slot.market, 0)
+        ):
+            self.violations.append(f"exit {client_order_id} sold {size} of {held} in {slot.market}")
 
     def frame(self, event: events.Event) -> None:
         """A private frame: lost, repeated, or on its way."""
