@@ -103,6 +103,8 @@ class Bot:
         self.walk = start_at
         self.lives = 0
         self.deleted = False
+        self.forgotten: set[str] = set()
+        """Intended in a journal that was deleted: the position tells of them, and nothing else can."""
         self.bases: dict[str, tuple[int, int]] = {}
         """Market to (cash, fees) that the exchange knew before the journal began."""
         name, parameters = STRATEGIES[(world.seed + number) % len(STRATEGIES)]
@@ -178,11 +180,11 @@ class Bot:
         disk = self.disk.after_crash(self.random.getrandbits(32))
         self.disk = CrashDisk()
         self.disk.names, self.disk.durable_names = disk.names, disk.durable_names
-        self.deleted = self.lives % world.delete_every == 0 if world.delete_every else False
-        if self.deleted:
+        if world.delete_every and self.lives % world.delete_every == 0:
+            self.deleted = True
             world.result.deleted += 1
             self.disk = CrashDisk()
-            self.unchecked.clear()
+            self.forgotten.update(self.intents)
         self.start()
 
     def _on_error(self, process: EngineProcess, why: str) -> None:
@@ -226,6 +228,8 @@ class Bot:
         world = self.world
         for order in self.unchecked:
             name = order.client_order_id
+            if name in self.forgotten:
+                continue
             known = process.ledger.orders.get(name)
             if name not in process.survived:
                 world.result.lost += 1
