@@ -9,6 +9,7 @@ from soloist_trader.core.engine import Engine
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.orders import Order
 from soloist_trader.core.records import Observed, Released, Slot
+from soloist_trader.journal.codec import decode_batch
 
 from tests.property.soloist_trader import venue_model as model
 
@@ -33,6 +34,27 @@ def test_a_crash_behind_every_record_loses_nothing(torn):
             break
         crash_at += 1
     assert crash_at > 100, "the life was long enough to mean something"
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), at=st.floats(0, 1))
+def test_an_export_and_the_rest_of_the_journal_are_the_whole_journal(seed, at):
+    world = model.World(seed, model.real_engine)
+    world.run(400)
+    world.commit()
+    records = [record for payload in world.journal for record in decode_batch(payload)]
+    cut = int(at * len(records))
+    whole, part = Ledger(), Ledger()
+    for record in records:
+        whole.apply(record)
+    for record in records[:cut]:
+        part.apply(record)
+    restored = Ledger.restore(part.export())
+    assert restored.state_hash() == part.state_hash()
+    for record in records[cut:]:
+        restored.apply(record)
+    assert restored.export() == whole.export()
+    assert restored.state_hash() == whole.state_hash() == world.ledger.state_hash()
 
 
 def test_the_model_really_has_crashes_doubts_and_orders():

@@ -50,7 +50,7 @@ def evidence(number, life, side):
             )
         )  # fmt: skip
         said.append(
-            Observed(100, f"s{number}", f"v{number}", filled, closed=filled >= 200, source="user_orders")
+            Observed(100, f"s{number}", f"v{number}", filled, filled >= 200, "user_orders", filled * 3)
         )
     if life.cancelled:
         said.append(Observed(100, f"s{number}", f"v{number}", filled, closed=True, source="cancel"))
@@ -84,18 +84,26 @@ def test_evidence_in_any_order_any_number_of_times_gives_one_state(data, orders)
     ),
     st.randoms(use_true_random=False),
     st.integers(0, 12),
+    st.one_of(st.none(), st.tuples(st.integers(0, 12), st.integers(0, 10_000), st.integers(-5_000, 5_000))),
 )
-def test_a_position_does_not_depend_on_the_order_in_which_fills_become_known(rows, random, fold_at):
+def test_a_position_does_not_depend_on_the_order_in_which_fills_become_known(rows, random, fold_at, paid):
+    """A settlement among them closes whatever was open at its own time, whenever it is heard of."""
     fills = [PositionFill(1_000 + index // 2, f"f{index}", *row) for index, row in enumerate(rows)]
     straight, crooked = Position(), Position()
-    for fill in fills:
-        straight.book(fill, 1)
-    mixed = fills[:]
+    steps = [lambda position, fill=fill: position.book(fill, 1) for fill in fills]
+    if paid is not None:
+        at, value, residue = paid
+        steps.append(lambda position: position.settle(1_000 + at // 2, value, residue))
+    for step in steps:
+        step(straight)
+    mixed = steps[:]
     random.shuffle(mixed)
-    for fill in mixed:
-        crooked.book(fill, 1)
+    for step in mixed:
+        step(crooked)
+    assert Position.restore(crooked.export()).facts() == crooked.facts()
     assert straight.facts() == crooked.facts()
-    assert straight.count == sum(fill.side * fill.size for fill in fills)
+    held = [fill for fill in fills if paid is None or fill.time_ms > 1_000 + paid[0] // 2]
+    assert straight.count == sum(fill.side * fill.size for fill in held)
     # Realised profit and the basis of what is open are the cash flow, told apart: nothing is lost to rounding.
     open_value = straight.basis if straight.count > 0 else -straight.basis
     assert straight.realised == straight.cash + open_value
