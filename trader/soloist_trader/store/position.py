@@ -84,7 +84,6 @@ def write_place(database: Database, place: Place, ledger: Ledger) -> None:
         **place._asdict(),
         "only_row": 1,
         "schema_version": SCHEMA_VERSION,
-        "state_hash": ledger.state_hash(),
         "ledger": _ENCODER.encode(ledger.export()),
     }
     database.execute(_UPSERT, [row[name] for name in _NAMES])

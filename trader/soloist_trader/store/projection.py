@@ -174,7 +174,7 @@ def check(database: Database, directory: Path) -> Checked:
             break
         for record in records:
             ledger.apply(record)
-    if ledger.state_hash() != stored.state_hash():
+    if ledger.export() != stored.export():
         differences.append("ledger: the journal replays to another state than the store has")
     differences += _position_differences(database, ledger)
     behind = sum(len(records) for _, records in read_on(directory, place))

@@ -30,7 +30,6 @@ TABLES: Final = {
         first_record BIGINT NOT NULL,
         last_time_ms BIGINT NOT NULL,
         snapshot_interval BIGINT NOT NULL,
-        state_hash TEXT NOT NULL,
         ledger BYTES NOT NULL""",
     "trades": """
         trade_id TEXT PRIMARY KEY,
