@@ -111,6 +111,20 @@ def test_a_refused_tombstone_proves_nothing_until_the_acceptance_window_is_over(
     assert world.ledger.orders[place.client_order_id].label is Label.RELEASED
 
 
+@pytest.mark.parametrize(("size", "closed", "halts"), [(1, True, {}), (100, False, {"M": "ReleasedButOnBook"})])
+def test_a_late_tombstone_is_no_contradiction_and_a_late_original_is(size, closed, halts):
+    """Found by the model, seed 2077: absence was proven while a tombstone, signed later, was on its way."""
+    world = CoreWorld()
+    place = world.place(ENTRY)
+    world.step(events.OrderUnknown(world.now_ms, place.client_order_id, "reset"))
+    world.step(events.OrderAbsent(world.now_ms, place.client_order_id, world.now_ms))
+    world.now_ms += 61_000
+    world.step(events.OrderAbsent(world.now_ms, place.client_order_id, world.now_ms))
+    assert world.ledger.orders[place.client_order_id].label is Label.RELEASED
+    world.seen(place, closed=closed, size=size, price=100 if size == 1 else 4_000)
+    assert world.ledger.halts == halts
+
+
 def test_not_sent_and_refused_release_the_slot():
     world = CoreWorld()
     first = world.place(ENTRY)

@@ -277,7 +277,8 @@ class Ledger:
         market = order.slot.market
         if order.evidence > order.size_max:
             order.contradict(Contradiction.FILLED_ABOVE_SIZE)
-        if order.release_code and order.exists:
+        burnt = order.tombstoned and order.closed and not order.evidence  # our own tombstone, come late
+        if order.release_code and order.exists and not burnt:
             order.contradict(Contradiction.RELEASED_BUT_ON_BOOK)
         if order.halting:
             self.halts[market] = str(order.contradiction)
