@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,18 @@ def test_e21_a_broken_configuration_names_file_field_and_fix_before_anything_con
     assert [field for field, _ in invalid["problems"]] == ["spec.risk.maxOpenOrders"]
     assert str(bot.config) in invalid["message"]
     assert not bot.state.exists()
+
+
+def test_e22_a_crash_loop_waits_before_it_asks_the_venue_and_can_be_stopped_meanwhile(make_bot):
+    bot = make_bot()
+    bot.state.mkdir()
+    bad = {"epoch": 3, "failures": 9, "at_ms": time.time_ns() // 1_000_000}
+    (bot.state / "starts.json").write_text(json.dumps(bad))
+    bot.start()
+    said = bot.wait_logged("CrashLoopBackOff")
+    assert "9 starts in a row ended badly" in said["message"]
+    assert bot.status()["reason"] == "CrashLoopBackOff"
+    assert bot.terminate() == 4
+    assert "sent nothing and looked at nothing" in bot.logged("Stopped")["message"]
+    assert json.loads((bot.state / "starts.json").read_text())["failures"] == 0, "an orderly stop is no crash"
+    bot.start_and_wait()

@@ -118,6 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             "state": snapshot.get("state"),
             "reconciled": snapshot.get("ready", False),
             "durability": "durable",
+            "commitMode": snapshot.get("journal", {}).get("commitMode", ""),
         }
         self._send(200 if good else 503, "application/json", json.dumps(body).encode())
 

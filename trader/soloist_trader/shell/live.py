@@ -342,6 +342,13 @@ class LiveEdge:
         reading.balance = money_from_dollars(balance.balance_dollars)
         return reading
 
+    async def look_at_top(self, market: str) -> tuple[int, int]:
+        """Best bid and ask of a market by a read, 0 for an empty side. Raises VenueError."""
+        book = await self._rest.get_orderbook(market, depth=1)
+        bids = convert.levels(book.yes_dollars)
+        asks = convert.levels(book.no_dollars, of_no=True)
+        return max((price for price, _ in bids), default=0), min((price for price, _ in asks), default=0)
+
     async def own_resting(self) -> list[events.OrderSeen]:
         """Own orders that rest. Raises VenueError."""
         listed = await self._rest.list_orders(subaccount=self._account.subaccount, status="resting")

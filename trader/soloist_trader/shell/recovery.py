@@ -15,7 +15,7 @@ from soloist_trader.core.units import REDUCING
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.runtime import Runtime
-from soloist_trader.shell.venue import Reading
+from soloist_trader.shell.venue import Reading, SpotChecked
 
 FLIGHT_MS: Final = 1_000
 """D_flight: bytes of a process that died may arrive for so long (same host or one hop; the kernel still sends them)."""
@@ -28,6 +28,8 @@ READS_SHARE: Final = 4
 scarce budget makes sweeps longer and rarer, and at most a fifth of it goes into them."""
 LOOKS_AGAIN_S: Final = 0.2
 SETTLED_AFTER_MS: Final = 2_000
+SPOT_LOOKS: Final = 3
+SPOT_AGAIN_S: Final = 0.5
 _MAXIMUM_PASSES: Final = 20
 _READ_ERRORS: Final = (VenueError, ValueError)
 
@@ -210,9 +212,42 @@ class Reconciler:
             self.last_error = ""
             self.sweeps += 1
             self._apply(reading)
+            await self.check_a_book()
             took_s = (monotonic_ms() - began_ms) / 1000
             quiet_s = SWEEP_AGAIN_S if self.runtime.engine.differences else SWEEP_S
             delay_s = max(quiet_s, READS_SHARE * took_s)
+
+    async def check_a_book(self) -> None:
+        """Compare one market's top with a read of it, the next one each time; a wrong book begins anew.
+
+        It counts only while our top stayed the same during the look, and three looks in a row have to differ: a read may
+        be a moment late.
+        """
+        edge, markets = self.runtime.edge, self.runtime.engine.markets
+        live = [name for name, market in markets.items() if market.live]
+        if not live or not isinstance(edge, SpotChecked):
+            return
+        name = live[self.sweeps % len(live)]
+        for _ in range(SPOT_LOOKS):
+            before = self._top(name)
+            try:
+                theirs = await edge.look_at_top(name)
+            except _READ_ERRORS as error:
+                self._note(error)
+                return
+            if self._top(name) != before or theirs == before[1:]:
+                return
+            await asyncio.sleep(SPOT_AGAIN_S)
+        log(
+            "BookDiffers",
+            f"{name}: our best bid and ask are {before[1:]}, the venue's {theirs}; the books begin anew",
+            level=logging.ERROR,
+        )
+        edge.reconnect()
+
+    def _top(self, name: str) -> tuple[int, int, int]:
+        market = self.runtime.engine.markets[name]
+        return market.generation, market.view.bid_price, market.view.ask_price
 
     def _old_unsettled(self) -> dict[str, tuple[str, int]]:
         """Unsettled for longer than an ordinary round trip."""

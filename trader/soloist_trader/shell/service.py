@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from soloist_kalshi.attempt_budget import AttemptBudget
-from soloist_kalshi.errors import VenueError
 from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.signing import Signer
 
@@ -24,7 +23,7 @@ from soloist_trader.config import Configuration, echo
 from soloist_trader.core import events
 from soloist_trader.core.commands import Amend, Place
 from soloist_trader.core.desk import Identity
-from soloist_trader.core.engine import Engine, Settings
+from soloist_trader.core.engine import Engine
 from soloist_trader.core.identifiers import CLAIM_HASH_LENGTH, base36, parse_order_id
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Stopped
@@ -32,6 +31,7 @@ from soloist_trader.core.units import ACTIVE, HALTED, REDUCING
 from soloist_trader.errors import FatalError, StateError
 from soloist_trader.journal.writer import Commit, Journal
 from soloist_trader.shell.admin import AdminServer, Board
+from soloist_trader.shell.assembly import make_tape, settings
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.control import ControlServer
 from soloist_trader.shell.crash_guard import CrashGuard
@@ -44,15 +44,13 @@ from soloist_trader.shell.logs import log
 from soloist_trader.shell.paper import PaperEdge
 from soloist_trader.shell.publish import Publisher
 from soloist_trader.shell.recovery import Reconciler
-from soloist_trader.shell.retry import Retry
 from soloist_trader.shell.runtime import Runtime
 from soloist_trader.shell.state_directory import require_lasting
 from soloist_trader.shell.termination import write_termination
 from soloist_trader.shell.venue import Edge
 from soloist_trader.shell.venue_recovery import SafetyRecord, read_record
-from soloist_trader.shell.venue_start import recover_from_venue
+from soloist_trader.shell.venue_start import recover_from_venue, until_reached
 from soloist_trader.shell.verbs import Verbs
-from soloist_trader.tape import FileSink, Tape, TapeError
 
 STOP_BUDGET_MS: Final = 20_000
 """From SIGTERM to exit; the pod's grace period must be longer (the operator gives 30 s or more)."""
@@ -232,7 +230,7 @@ class Service:
             configuration.make_strategy(),
             configuration.risk.limits(),
             configuration.markets.tickers,
-            self._settings(),
+            settings(configuration),
         )
         self.edge = self._make_edge()
         self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge)
@@ -244,31 +242,11 @@ class Service:
         self.runtime.dispatch(events.Began(now_ms()))
         self._look_at_latch_file()
         if configuration.recording.tape:
-            self.runtime.tape = self._make_tape()
+            self.runtime.tape = make_tape(
+                configuration, self.engine, self.options.state_directory, self._started_ms
+            )
         if not self.runtime.flush_journal():
             raise StateError(self.journal.failed)
-
-    def _make_tape(self) -> Tape:
-        """The tape of this start. Raises StateError if its directory cannot be made."""
-        try:
-            sink = FileSink(
-                self.options.state_directory / "tape",
-                self._started_ms,
-                maximum_bytes=self.configuration.recording.tape_megabytes << 20,
-            )
-        except TapeError as error:
-            raise StateError(str(error)) from error
-        return Tape(self.engine, sink)
-
-    def _settings(self) -> Settings:
-        trading = self.configuration.trading
-        live = self.configuration.mode == "Live"
-        return Settings(
-            amends=live,
-            groups=live,
-            rate_share_percent=trading.rate_share_percent,
-            cash_limit=trading.unexplained_cash_dollars,
-        )
 
     def _make_edge(self) -> Edge:
         configuration = self.configuration
@@ -302,10 +280,7 @@ class Service:
         self.reconciler.phase = "Subscribing"
         await self._connect()
         if isinstance(self.edge, LiveEdge):
-            if self.ledger.cursor_ms == 0:
-                await self._recover_from_venue(self.edge)
-            self.reconciler.phase = "MakingOrderGroups"
-            await self._make_groups(self.edge)
+            await self._begin_with_venue(self.edge)
         await self.reconciler.recover()
         self._guard.good()
         self._spawn(self.reconciler.sweep(), "sweep")
@@ -316,62 +291,33 @@ class Service:
             self._lease.hurry()
         log("Ready", "reconciled with the venue", afterMs=monotonic_ms() - self._began_ms)
 
-    async def _recover_from_venue(self, edge: LiveEdge) -> None:
-        """No comparison was ever journaled: either this bot is new, or its journal is gone."""
-        self.reconciler.phase = "RecoveringFromVenue"
-        retry = Retry("VenueUnreachable")
-        while True:
-            try:
-                found = await recover_from_venue(
-                    self.runtime,
-                    edge,
-                    self._safety,
-                    self._keys.came_ms if self._keys is not None else 0,
-                    self.options.state_directory,
-                )
-            except (VenueError, ValueError) as error:
-                self.reconciler.last_error = str(error)
-                await retry.pause(str(error))
-                continue
-            self.reconciler.last_error = ""
-            if found:
-                self.publisher.recovery = "VenueRecovered"
-            return
-
-    async def _make_groups(self, edge: LiveEdge) -> None:
-        """Two order groups for this start, before its first order; those of earlier starts go, and their orders with them."""
-        earlier = [group.group_id for group in self.ledger.groups.values()]
-        if self._safety is not None:
-            earlier += [group_id for group_id in self._safety.groups.values() if group_id not in earlier]
-        retry = Retry("VenueUnreachable")
-        while True:
-            try:
-                made = await edge.make_groups(self.configuration.group_limits(), earlier)
-            except VenueError as error:
-                self.reconciler.last_error = str(error)
-                await retry.pause(str(error))
-                continue
-            self.reconciler.last_error = ""
-            for group in made:
-                self.runtime.dispatch(group)
-            self.runtime.flush_journal()
-            if self._lease is not None:
-                self._lease.hurry()
-            return
-
     async def _connect(self) -> None:
-        retry = Retry("VenueUnreachable")
-        while True:
-            try:
-                await self.edge.start(self.runtime.sink)
-            except (VenueError, ValueError) as error:
-                self.reconciler.last_error = str(error)
-                await retry.pause(str(error))
-                continue
-            self.reconciler.last_error = ""
-            for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
-                task.add_done_callback(self._watch_reader)
-            return
+        await until_reached(self.reconciler, lambda: self.edge.start(self.runtime.sink))
+        for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
+            task.add_done_callback(self._watch_reader)
+
+    async def _begin_with_venue(self, edge: LiveEdge) -> None:
+        """What comes before the first reading: is the journal gone, and the order groups of this start."""
+        reconciler, ledger = self.reconciler, self.ledger
+        if ledger.cursor_ms == 0:  # no comparison was ever journaled: the bot is new, or its journal is gone
+            reconciler.phase = "RecoveringFromVenue"
+            keys_came_ms = self._keys.came_ms if self._keys is not None else 0
+            directory = self.options.state_directory
+            if await until_reached(
+                reconciler,
+                lambda: recover_from_venue(self.runtime, edge, self._safety, keys_came_ms, directory),
+            ):
+                self.publisher.recovery = "VenueRecovered"
+        reconciler.phase = "MakingOrderGroups"
+        earlier = [group.group_id for group in ledger.groups.values()]
+        earlier += list(self._safety.groups.values()) if self._safety is not None else []
+        limits = self.configuration.group_limits()
+        made = await until_reached(reconciler, lambda: edge.make_groups(limits, list(dict.fromkeys(earlier))))
+        for group in made:
+            self.runtime.dispatch(group)
+        self.runtime.flush_journal()
+        if self._lease is not None:
+            self._lease.hurry()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from soloist_trader.core import events
 from soloist_trader.core.commands import (
@@ -55,6 +55,17 @@ class Reading:
             tuple(sorted(self.positions)),
             tuple(sorted((row.market, row.settled_time_ms) for row in self.settlements)),
         )
+
+
+@runtime_checkable
+class SpotChecked(Protocol):
+    """An edge whose books come by deltas, and can be compared with a whole one."""
+
+    async def look_at_top(self, market: str) -> tuple[int, int]:
+        """Best bid and ask price by a fresh read, 0 for an empty side. Raises VenueError."""
+
+    def reconnect(self) -> None:
+        """Begin again with fresh snapshots."""
 
 
 class Edge(Protocol):

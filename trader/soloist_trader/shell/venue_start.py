@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from soloist_kalshi.errors import VenueError
 
 from soloist_trader.core import events
 from soloist_trader.core.records import DayBegan
@@ -14,12 +17,30 @@ from soloist_trader.core.units import STATE_RANK
 from soloist_trader.shell.clock import ms_to_text, now_ms
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.logs import log
+from soloist_trader.shell.recovery import Reconciler
+from soloist_trader.shell.retry import Retry
 from soloist_trader.shell.runtime import Runtime
 from soloist_trader.shell.venue_recovery import DAY_MS, Evidence, SafetyRecord, Verdict, judge
 
 REPORT_FILE: Final = "recovery-report.json"
 _RULED_ELSEWHERE: Final = frozenset({"lease", "operator", "journal", "watchdog"})
 """Latches that come back by themselves while their cause lasts: Lease, desired state, disk, latch file."""
+
+_Result = TypeVar("_Result")
+
+
+async def until_reached(reconciler: Reconciler, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Try until the venue answers; why it does not is in readiness meanwhile, and in the log ever more rarely."""
+    retry = Retry("VenueUnreachable")
+    while True:
+        try:
+            result = await attempt()
+        except (VenueError, ValueError) as error:
+            reconciler.last_error = str(error)
+            await retry.pause(str(error))
+            continue
+        reconciler.last_error = ""
+        return result
 
 
 async def recover_from_venue(
