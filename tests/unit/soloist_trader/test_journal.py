@@ -239,6 +239,9 @@ def test_a_slow_disk_is_measured_at_start_and_gets_a_process(tmp_path, monkeypat
     assert journal.measured == (sync_us, sync_us)
     assert (journal.mode, journal.fileno() >= 0) == (mode, mode is Commit.PROCESS)
     assert not list(tmp_path.glob("*.tmp"))
+    words = journal.describe_commits()
+    assert f"p99 {sync_us} us" in words
+    assert ("a slow disk" in words, "by a process of its own" in words) == (mode is Commit.PROCESS,) * 2
     journal.close()
 
 

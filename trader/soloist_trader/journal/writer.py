@@ -190,6 +190,17 @@ class Journal:
         """(p50, p99) in microseconds of the last commits, or of the measurement at start before there were any."""
         return self._quantiles.read() if self.commits else self.measured
 
+    def describe_commits(self) -> str:
+        """How this disk commits, for readiness and log: who does it, how long it takes, and why."""
+        p50_us, p99_us = self.commit_quantiles()
+        by = "in the loop" if self.mode is Commit.INLINE else "by a process of its own"
+        words = f"commits {by}, p50 {p50_us} us, p99 {p99_us} us"
+        if self.measured[1] > SLOW_P99_US:
+            words += (
+                f"; at start a sync took {self.measured[1]} us (p99), more than {SLOW_P99_US}: a slow disk"
+            )
+        return words
+
     def commit(self) -> None:
         """Make everything appended durable before returning. Raises JournalFailedError, for good."""
         if self.failed:
