@@ -12,7 +12,6 @@ from soloist_trader.errors import JournalDamagedError, JournalFailedError, State
 from soloist_trader.journal.disk import Disk
 from soloist_trader.journal.reader import DamageError, Tail, read_journal, segment_path
 from soloist_trader.journal.snapshots import rebuild, take_snapshot
-from soloist_trader.journal.state_directory import check_state_directory
 from soloist_trader.journal.writer import Journal
 
 from tests.unit.soloist_trader.journal_disks import DIRECTORY, CrashError, MemoryDisk
@@ -294,51 +293,6 @@ def test_no_snapshot_is_taken_of_a_segment_that_may_be_written_again():
     taken = take_snapshot(DIRECTORY, disk, taken_ms=1)
     assert (taken.segment, "segment 1 may still be written" in taken.said) == (0, True)
     assert disk.list(DIRECTORY, "snapshot-*") == []
-
-
-MOUNTINFO = """\
-21 1 254:1 / / rw,relatime - ext4 /dev/root rw
-22 21 0:5 / /dev rw - devtmpfs devtmpfs rw
-23 22 0:20 / /dev/shm rw,nosuid - tmpfs tmpfs rw
-24 21 254:2 / /var/lib/soloist rw - ext4 /dev/vdb rw
-25 21 254:3 / /mnt/with\\040space rw - ext4 /dev/vdc rw
-26 21 254:3 / /hidden rw - ext4 /dev/vdc rw
-27 26 0:30 / /hidden rw - tmpfs tmpfs rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("directory", "problem"),
-    [
-        ("/var/lib/soloist", ""),
-        ("/var/lib/soloist/deeper", ""),
-        ("/mnt/with space/state", ""),
-        ("/var/lib/soloist2", "on no volume of its own"),
-        ("/home/somebody/state", "on no volume of its own"),
-        ("/dev/shm/state", "it is on tmpfs at /dev/shm"),
-        ("/hidden/state", "it is on tmpfs at /hidden"),
-    ],
-)
-def test_a_state_directory_must_outlive_the_pod(tmp_path, monkeypatch, directory, problem):
-    from pathlib import Path
-
-    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)  # noqa: ARG005 pathlib's signature
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTINFO)
-    assert problem in check_state_directory(Path(directory), accept=True, mounts=mounts)
-    if problem:
-        with pytest.raises(StateError, match=f"{problem}.*Mount a volume there"):
-            check_state_directory(Path(directory), accept=False, mounts=mounts)
-    else:
-        assert check_state_directory(Path(directory), accept=False, mounts=mounts) == ""
-
-
-def test_the_root_of_a_container_is_refused(tmp_path):
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text("1 0 0:1 / / rw - overlay overlay rw,lowerdir=/a\n")
-    with pytest.raises(StateError, match="container's own layer"):
-        check_state_directory(tmp_path, accept=False, mounts=mounts)
-    assert check_state_directory(tmp_path, accept=False, mounts=tmp_path / "none") == ""
 
 
 def test_a_read_only_directory_is_refused_by_the_real_disk(tmp_path):
