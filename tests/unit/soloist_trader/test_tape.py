@@ -223,7 +223,10 @@ def test_the_journal_holds_what_the_replay_decides(recorded, tmp_path):
     assert "nothing more" in short.difference
     changed = [*world.records[:5], world.records[5]._replace(time_ms=0), *world.records[6:]]
     assert compare_with_journal([world.records], changed).compared == 5
-    assert "does not hold" in compare_with_journal([world.records[3:]], world.records[:3]).difference
+    assert "nothing more" in compare_with_journal([world.records[3:]], world.records[:3]).difference
+    compacted = compare_with_journal([world.records], world.records[4:])
+    assert (compacted.difference, compacted.not_in_journal) == ("", 4)
+    assert compacted.compared == len(world.records) - 4
 
 
 def test_a_state_survives_freezing_in_the_middle_of_everything():

@@ -92,7 +92,9 @@ def _compare(result: Result, directory: Path) -> JournalComparison:
     from soloist_trader.journal.reader import Tail, read_journal  # noqa: PLC0415 `--help` does not need it
     from soloist_trader.modes.replay import compare_with_journal  # noqa: PLC0415 as above
 
-    journal = [record for _, _, records in read_journal(directory, Tail()) for record in records]
+    journal = [
+        record for _, _, records in read_journal(directory, Tail(), partial=True) for record in records
+    ]
     return compare_with_journal(result.records, journal)
 
 
@@ -133,6 +135,7 @@ def _facts(result: Result, comparison: JournalComparison | None) -> dict[str, An
         facts["journal"] = {
             "compared": comparison.compared,
             "notOnTape": comparison.not_on_tape,
+            "notInJournal": comparison.not_in_journal,
             "difference": comparison.difference,
         }
     return facts
@@ -150,7 +153,8 @@ def _text(result: Result, comparison: JournalComparison | None) -> str:
         lines += [f"  recorded  {first.recorded}", f"  replayed  {first.replayed}"]
     if comparison is not None:
         lines.append(
-            f"journal    {comparison.compared} records equal, {comparison.not_on_tape} not on the tape"
+            f"journal    {comparison.compared} records equal, {comparison.not_on_tape} not on the tape, "
+            f"{comparison.not_in_journal} older than the journal"
             + (f"; differs: {comparison.difference}" if comparison.difference else "")
         )
     lines.append("identical" if result.identical else "NOT identical")

@@ -164,10 +164,11 @@ class Replay:
         result = self.result
         result.anchors += 1
         if self._engine is not None and self._make_strategy is None:
-            reached = freeze(self._engine)
-            if _plain(reached) != anchor.state:
+            reached = _plain(freeze(self._engine))
+            reached[2] = anchor.state[2]  # the engine may have been of a subclass
+            if reached != anchor.state:
                 seq = self._context[-1].event_seq if self._context else 0
-                self._differ(seq, "the state at an anchor", *_first_difference(anchor.state, _plain(reached)))
+                self._differ(seq, "the state at an anchor", *_first_difference(anchor.state, reached))
         interrupted = self._engine is None
         self._engine = self._make(anchor)
         if interrupted or not result.records:
@@ -239,10 +240,12 @@ def _fee_model(name: str | None) -> tuple[Callable[[int, int, bool], int] | None
 
 @dataclass(frozen=True, slots=True)
 class JournalComparison:
-    """Records of the replay against a journal; `not_on_tape` are the journal's from outside of what the tape holds."""
+    """Records of the replay against a journal. What only one of the two holds cannot be compared."""
 
     compared: int
     not_on_tape: int
+    not_in_journal: int
+    """Replayed records from before the journal's first one: their segments were covered by a snapshot and removed."""
     difference: str
 
 
@@ -254,31 +257,33 @@ def compare_with_journal(
     `Stopped` is written by the shell, not decided by the core, and left out on both sides.
     """
     held = [record for record in journal if not isinstance(record, Stopped)]
-    cursor = compared = 0
+    cursor = compared = older = 0
     for stretch in stretches:
-        if not stretch:
-            continue
-        begin = _find(held, stretch[0], cursor)
-        if begin < 0:
-            return JournalComparison(
-                compared, len(held) - compared, f"the journal does not hold {stretch[0]}"
-            )
-        for offset, record in enumerate(stretch):
+        begin, skipped = _align(held, stretch, cursor)
+        older += skipped
+        for offset, record in enumerate(stretch[skipped:]):
             found = held[begin + offset] if begin + offset < len(held) else None
             if found != record:
-                return JournalComparison(
-                    compared,
-                    len(held) - compared,
-                    f"replayed {record}, the journal holds {found or 'nothing more'}",
-                )
+                what = f"replayed {record}, the journal holds {found or 'nothing more'}"
+                return JournalComparison(compared, len(held) - compared, older, what)
             compared += 1
-        cursor = begin + len(stretch)
-    return JournalComparison(compared, len(held) - compared, "")
+        cursor = begin + len(stretch) - skipped
+    return JournalComparison(compared, len(held) - compared, older, "")
 
 
-def _find(held: Sequence[Record], wanted: Record, cursor: int) -> int:
-    for place in range(cursor, len(held)):
-        record = held[place]
-        if type(record) is type(wanted) and record == wanted:
+def _align(held: Sequence[Record], stretch: Sequence[Record], cursor: int) -> tuple[int, int]:
+    """Where in the journal a stretch begins, and how many of its records are older than the whole journal."""
+    if not stretch:
+        return cursor, 0
+    begin = _find(held, stretch[0], cursor)
+    if begin >= 0:
+        return begin, 0
+    skipped = _find(stretch, held[0], 0) if held and not cursor else -1
+    return (0, skipped) if skipped >= 0 else (len(held), 0)
+
+
+def _find(records: Sequence[Record], wanted: Record, cursor: int) -> int:
+    for place in range(cursor, len(records)):
+        if type(records[place]) is type(wanted) and records[place] == wanted:
             return place
     return -1
