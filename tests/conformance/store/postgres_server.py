@@ -15,6 +15,7 @@ import psycopg
 
 from tests.cluster.errors import MissingError
 from tests.cluster.packages import ensure
+from tests.cluster.progress import Progress
 
 USER = "soloist"
 PROGRAMS = {"initdb": ["postgresql"], "postgres": ["postgresql"]}
@@ -27,7 +28,7 @@ def find_programs() -> Path:
     """The directory of initdb and postgres. Debian keeps them outside of PATH. Raises MissingError."""
     found = _programs()
     if found is None:
-        ensure({name: packages for name, packages in PROGRAMS.items() if shutil.which(name) is None})
+        ensure(PROGRAMS, Progress())
         found = _programs()
     if found is None:
         raise MissingError(

@@ -187,6 +187,31 @@ def live(trader: Trader, draw: random.Random, steps: int) -> None:
                 trader.doubt()
 
 
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class CrashingDatabase:
+    """A real database whose user dies before statement number `crash_at` reaches it."""
+
+    def __init__(self, database: Database, crash_at: int) -> None:
+        self._database = database
+        self.left = crash_at
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._database, name)
+        if name not in {"execute", "execute_many", "rows", "transaction"}:
+            return found
+
+        def call(*words: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise Crash
+            return found(*words)
+
+        return call
+
+
 def dump(database: Database, tables: list[str]) -> dict[str, list[tuple[object, ...]]]:
     """Everything in the tables, in an order of Python's."""
     return {

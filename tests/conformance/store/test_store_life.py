@@ -28,7 +28,7 @@ from soloist_trader.store import (
 from soloist_trader.store.position import read_place
 from soloist_trader.store.schema import TABLES, column_names, views
 
-from tests.conformance.store.store_world import Trader, dump, live
+from tests.conformance.store.store_world import Crash, CrashingDatabase, Trader, dump, live
 
 pytestmark = pytest.mark.timeout(30, func_only=True)  # the first use may install the server
 
@@ -94,6 +94,30 @@ def test_a_kill_in_the_middle_of_a_rebuild_leaves_a_store_that_goes_on(url, long
         assert dump(database, list(TABLES)) == reference
 
 
+def test_a_crash_before_any_statement_leaves_a_store_that_goes_on(url, trader, tmp_path):
+    live(trader, random.Random(8), 40)
+    directory = trader.journal.directory
+    with contextlib.closing(open_database(tmp_path, f"sqlite://{tmp_path / 'whole.sqlite'}")) as whole:
+        rebuild(whole, directory)
+        expected = dump(whole, list(TABLES))
+    crashes = crash_at = 0
+    with contextlib.closing(open_database(tmp_path, url)) as database:
+        rebuild(database, directory)
+        while True:
+            crash_at += 3
+            dying = CrashingDatabase(database, crash_at)
+            try:
+                rebuild(dying, directory, chunk=20)
+                break
+            except Crash:
+                crashes += 1
+            assert check(database, directory).differences == []
+            catch_up(database, directory, chunk=50)
+            assert dump(database, list(TABLES)) == expected, crash_at
+        assert dump(database, list(TABLES)) == expected
+    assert crashes > 40
+
+
 def test_check_sees_one_unit_of_money(database, long_life):
     rebuild(database, long_life)
     database.execute("UPDATE trades SET realised = realised + 1 WHERE number = 3")
@@ -106,6 +130,18 @@ def test_the_store_of_another_journal_is_refused(database, long_life, trader):
     trader.buy(4_000, 100)
     with pytest.raises(StoreStaleError, match="another journal"):
         catch_up(database, trader.journal.directory)
+
+
+def test_the_store_of_another_compacted_journal_is_refused(database, long_life, tmp_path):
+    rebuild(database, long_life)
+    other = Trader(tmp_path / "other", segment_bytes=4096)
+    live(other, random.Random(77), 60)
+    other.close()
+    last = read_place(database)[0].segment
+    for number in range(1, last + 1):
+        (tmp_path / "other" / f"journal-{number:016x}.log").unlink()
+    with pytest.raises(StoreStaleError, match="does not continue"):
+        catch_up(database, tmp_path / "other")
 
 
 def test_a_journal_that_lost_its_end_is_noticed(database, trader, tmp_path):

@@ -10,10 +10,17 @@ import msgspec
 
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Record
-from soloist_trader.errors import JournalDamagedError, StateError
+from soloist_trader.errors import JournalDamagedError
 from soloist_trader.journal.disk import Disk
 from soloist_trader.journal.frames import Frame
-from soloist_trader.journal.reader import PATTERN, Tail, read_journal, segment_number, segment_path
+from soloist_trader.journal.reader import (
+    PATTERN,
+    DamageError,
+    Tail,
+    read_journal,
+    segment_number,
+    segment_path,
+)
 from soloist_trader.journal.snapshots import KEPT_SNAPSHOTS, valid_snapshots
 from soloist_trader.store.database import Database
 from soloist_trader.store.errors import StoreError, StoreStaleError
@@ -134,44 +141,59 @@ def read_on(directory: Path, place: Place) -> Iterator[tuple[Frame, list[Record]
     Raises StoreStaleError if the journal is another one or no longer holds what comes next, JournalDamagedError, and
     StateError if segments were removed while they were read: try again.
     """
-    if not segment_path(directory, place.segment).exists() or not place.segment:
-        yield from _read_next_segments(directory, place)
-        return
-    tail = Tail(place.segment - 1, place.before_sequence, place.before_crc)
-    seen = False
-    for _, frame, records in read_journal(directory, tail):
-        if frame.segment == place.segment and frame.sequence <= place.sequence:
-            seen = seen or (frame.sequence, frame.crc) == (place.sequence, place.crc)
-            continue
-        if not seen and frame.segment >= place.segment and frame.sequence > place.sequence:
-            break
-        yield frame, records
-    if not seen:
-        raise _another_journal(directory, place)
-
-
-def _read_next_segments(directory: Path, place: Place) -> Iterator[tuple[Frame, list[Record]]]:
-    """The segment of `place` is gone: its successor must begin where it ended."""
-    tail = Tail(place.segment, place.sequence, place.crc)
     try:
-        for _, frame, records in read_journal(directory, tail):
-            yield frame, records
-    except JournalDamagedError as error:
-        first = min(map(segment_number, Disk().list(directory, PATTERN)), default=0)
-        if place.segment and first != place.segment + 1:
-            raise StoreStaleError(
-                f"{directory}: the journal begins at segment {first} now, the store ends in segment "
-                f"{place.segment}. What is between them was compacted away before it was followed. "
-                f"`soloist-trader store rebuild --forget` begins anew with what the journal still holds."
-            ) from error
+        if place.segment and segment_path(directory, place.segment).exists():
+            yield from _read_same_segment(directory, place)
+        else:
+            yield from _read_next_segments(directory, place)
+    except DamageError as error:
+        beginnings = [segment_path(directory, place.segment + offset) for offset in (0, 1)]
+        if place.segment and error.offset == 0 and error.path in beginnings:
+            raise _another_journal(directory, place, f"{error.path.name}: {error.what}") from error
         raise
 
 
-def _another_journal(directory: Path, place: Place) -> StoreStaleError:
+def _read_same_segment(directory: Path, place: Place) -> Iterator[tuple[Frame, list[Record]]]:
+    """The segment of `place` is read from its begin, and must hold the store's last batch."""
+    seen = False
+    for _, frame, records in read_journal(
+        directory, Tail(place.segment - 1, place.before_sequence, place.before_crc)
+    ):
+        if frame.segment == place.segment and frame.sequence <= place.sequence:
+            seen = seen or (frame.sequence, frame.crc) == (place.sequence, place.crc)
+            continue
+        if not seen:
+            break
+        yield frame, records
+    if not seen:
+        raise _another_journal(directory, place, "")
+
+
+def _read_next_segments(directory: Path, place: Place) -> Iterator[tuple[Frame, list[Record]]]:
+    """The segment of `place` is gone, or there was none yet: its successor must begin where it ended."""
+    if place.segment:
+        later = [
+            number
+            for number in map(segment_number, Disk().list(directory, PATTERN))
+            if number > place.segment
+        ]
+        if not later:
+            raise _another_journal(directory, place, "")
+        if later[0] != place.segment + 1:
+            raise StoreStaleError(
+                f"{directory}: the journal begins at segment {later[0]} now, the store ends in segment "
+                f"{place.segment}. What is between them was compacted away before it was followed. "
+                f"`soloist-trader store rebuild --forget` begins anew with what the journal still holds."
+            )
+    for _, frame, records in read_journal(directory, Tail(place.segment, place.sequence, place.crc)):
+        yield frame, records
+
+
+def _another_journal(directory: Path, place: Place, what: str) -> StoreStaleError:
     return StoreStaleError(
         f"{directory}: batch {place.sequence} of segment {place.segment}, the last one in the store, is not in this "
-        f"journal. It is the store of another journal, or the journal lost its end when the machine did. "
-        f"Check --url and --state-dir; then run `soloist-trader store rebuild`."
+        f"journal{f' ({what})' if what else ''}. It is the store of another journal, or the journal lost its end "
+        f"when the machine did. Check --url and --state-dir; then run `soloist-trader store rebuild`."
     )
 
 
@@ -179,8 +201,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_tuples(item) for item in value)
     return value
-
-
-def is_gone(error: StateError) -> bool:
-    """True for what another attempt can do away with: segments were removed while they were read."""
-    return not isinstance(error, JournalDamagedError)
