@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test conformance lint crds images cluster-up cluster-down lock bench model
+.PHONY: help setup demo demo-down test conformance lint crds images cluster-up cluster-down lock bench model crash-test
 
 help: ## Show what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +31,9 @@ model: setup ## Search the protocol's state space, the large worlds too
 
 conformance: setup ## Run every conformance card and write docs/conformance.md; VENUE=demo asks the venue's demo instead
 	$(BIN)/python -m tests.conformance.run --venue $(or $(VENUE),local)
+
+crash-test: setup ## Crash the engine ten thousand times in memory, kill its process 500 times, break it on purpose
+	$(BIN)/python -m tests.crash
 
 lint: setup ## Check style, types, import contracts and that the CRDs are current
 	$(BIN)/ruff check .

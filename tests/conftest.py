@@ -23,6 +23,7 @@ TIME_LIMIT_S = {
     "property": 60,
     "model": 120,
     "conformance": 30,
+    "crash": 300,
     "cluster": 120,
     "e2e": 300,
     "chaos": 600,

@@ -48,13 +48,19 @@ def _options() -> argparse.Namespace:
         "mutations: broken builds, each of which must be caught. All parts have faults on.",
         epilog="A seed makes its world again: go on with --first-seed where the last run ended, or run one with --crashes 1.",
     )
-    parser.add_argument("--part", choices=["all", "memory", "kills", "mutations"], default="all", help="default: all")
+    parser.add_argument(
+        "--part", choices=["all", "memory", "kills", "mutations"], default="all", help="default: all"
+    )
     parser.add_argument("--crashes", type=int, default=10_000, help="crashes in memory (default 10000)")
     parser.add_argument("--kills", type=int, default=500, help="SIGKILLs (default 500)")
     parser.add_argument("--first-seed", type=int, default=0, help="seed to begin with (default 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
-    parser.add_argument("--minutes", type=float, default=240.0, help="begin nothing after this time (default 240)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per part instead of tab-separated lines")
+    parser.add_argument(
+        "--minutes", type=float, default=240.0, help="begin nothing after this time (default 240)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per part instead of tab-separated lines"
+    )
     return parser.parse_args()
 
 
@@ -96,7 +102,12 @@ def _kills(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: floa
 
     work = ((_killed, seed, KILLS_PER_RUN, until_s) for seed in seeds)
     ended = _over(pool, work, options.workers, until_s, take)
-    row = {"part": "kills", **asdict(result), "real s": round(time.monotonic() - began_s), "seeds": f"{seeds.start}-{seeds.start + ended - 1}"}
+    row = {
+        "part": "kills",
+        **asdict(result),
+        "real s": round(time.monotonic() - began_s),
+        "seeds": f"{seeds.start}-{seeds.start + ended - 1}",
+    }
     row["findings"] = len(result.findings)
     _print(row, result.findings, as_json=options.json)
     return bool(result.findings)
@@ -126,7 +137,9 @@ def _over(
     done = 0
     said_s = time.monotonic()
     while True:
-        while len(running) < workers and time.monotonic() < until_s and (piece := next(work, None)) is not None:
+        while (
+            len(running) < workers and time.monotonic() < until_s and (piece := next(work, None)) is not None
+        ):
             running.add(pool.submit(*piece))
         if not running:
             return done

@@ -77,7 +77,9 @@ class KilledBot(Bot):
 
     def _records(self) -> list[Any]:
         tail = Tail()
-        return [record for _, _, records in read_journal(self.state, tail, partial=True) for record in records]
+        return [
+            record for _, _, records in read_journal(self.state, tail, partial=True) for record in records
+        ]
 
     def delete_journal(self) -> None:
         for record in self._records():
@@ -111,20 +113,29 @@ class KilledBot(Bot):
         if ledger.cash_known and f"{ledger.expected_cash() / 1e6:.6f}" != holdings["cash"]["0"]:
             found.append(f"money {ledger.expected_cash()}, the exchange says {holdings['cash']}")
         strange = [
-            record for record in self._records() if isinstance(record, CashAdjusted) and record.reason != OPENING_BALANCE
+            record
+            for record in self._records()
+            if isinstance(record, CashAdjusted) and record.reason != OPENING_BALANCE
         ]
         return found + [f"unexplained cash: {record}" for record in strange]
 
 
 def kill_again_and_again(
-    directory: Path, seed: int, kills: int, *, until_s: float, said: Callable[[Killed], None] = lambda _result: None
+    directory: Path,
+    seed: int,
+    kills: int,
+    *,
+    until_s: float,
+    said: Callable[[Killed], None] = lambda _result: None,
 ) -> Killed:
     """So many kills of one bot, or as many as fit until a monotonic time; each is judged after the recovery from it."""
     random, result = Random(seed), Killed()
     with serving(directory) as exchange:
         account = exchange.account(f"killed-{seed}")
         entry = random.choice(("cross", "join"))
-        bot = KilledBot(directory, exchange, account, entry=entry, order_contracts=random.choice(("1.00", "2.50")))
+        bot = KilledBot(
+            directory, exchange, account, entry=entry, order_contracts=random.choice(("1.00", "2.50"))
+        )
         try:
             while result.kills < kills and time.monotonic() < until_s and not result.findings:
                 exchange.faults(*fault_list(account.name))

@@ -203,9 +203,13 @@ class _Reads(RestClient):
 
     process: EngineProcess
 
-    async def _once(self, method, path, *, query=None, content=None, signed):
+    async def _once(self, method, path, *, query=None, content=None, signed):  # noqa: ARG002 signatures are not looked at
         params = {
-            name: ("true" if value else "false") if isinstance(value, bool) else value if isinstance(value, list) else str(value)
+            name: ("true" if value else "false")
+            if isinstance(value, bool)
+            else value
+            if isinstance(value, list)
+            else str(value)
             for name, value in (query or {}).items()
             if value is not None
         }
@@ -226,10 +230,10 @@ class _Transport:
         self._lost = lost
         self.is_disconnected = False
 
-    def send(self, kind: object, payload: bytes) -> None:
+    def send(self, kind: object, payload: bytes) -> None:  # noqa: ARG002 as picows has it
         self._socket.send(payload.decode())
 
-    def disconnect(self, *, graceful: bool = True) -> None:
+    def disconnect(self, *, graceful: bool = True) -> None:  # noqa: ARG002 as picows has it
         if not self.is_disconnected:
             self.is_disconnected = True
             self._socket.drop()
@@ -273,11 +277,15 @@ class MemoryEdge(LiveEdge):
 
     def __init__(self, process: EngineProcess, configuration: Configuration) -> None:
         source = SignerSource(process.signer)
-        super().__init__(configuration, source, process.fail_word, lambda: process.reconciler.hurry(), AttemptBudget())
-        reads = _Reads("http://127.0.0.1:1/trade-api/v2", source, clock=self.clock, policy=_READS, random=process.random)
+        super().__init__(configuration, source, process.fail_word, process.hurry, AttemptBudget())
+        reads = _Reads(
+            "http://127.0.0.1:1/trade-api/v2", source, clock=self.clock, policy=_READS, random=process.random
+        )
         reads.process = process
         self._rest = reads
-        self._writes._orders = OrderClient("http://127.0.0.1:1/trade-api/v2", source, clock=self.clock, transport=_Writes(process))
+        self._writes._orders = OrderClient(
+            "http://127.0.0.1:1/trade-api/v2", source, clock=self.clock, transport=_Writes(process)
+        )
         real = self._socket
         socket = _Socket(
             "ws://127.0.0.1:1/trade-api/ws/v2", source, on_frame=real._on_frame, on_opened=real._on_opened, on_closed=real._on_closed,
@@ -352,7 +360,9 @@ class EngineProcess:
         self.journal.process = self
         self.journal.open(self.ledger)
         self.survived.update(self.ledger.orders)
-        identity = Identity(account.claim_hash, account.subaccount, account.epoch, self.random.getrandbits(64), "Live")
+        identity = Identity(
+            account.claim_hash, account.subaccount, account.epoch, self.random.getrandbits(64), "Live"
+        )
         desk = self.build.desk
 
         class Decides(self.build.engine):  # type: ignore[misc, name-defined]
@@ -392,6 +402,10 @@ class EngineProcess:
     def _generation(self, market: str) -> int:
         held = self.engine.markets.get(market)
         return held.generation if held is not None and held.live else -1
+
+    def hurry(self) -> None:
+        """The private channels are back."""
+        self.reconciler.hurry()
 
     def fail_word(self, why: str) -> None:
         """A 401 or 403 would be a fault that nobody set."""

@@ -79,7 +79,14 @@ class _Call:
         self._body = b""
         self._whole = True
 
-    def reply(self, status: int, body: bytes = b"", content_type: str = JSON, *, sent: int | None = None) -> None:
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str = JSON,  # noqa: ARG002 the slot's own signature
+        *,
+        sent: int | None = None,
+    ) -> None:
         self.status, self._body, self._whole = status, body, sent is None
         self.venue.turn.replies(self)
 
@@ -118,7 +125,9 @@ class _Wire(Wire):
 class MemorySocket:
     """The exchange's end of one WebSocket; frames keep their order on the way."""
 
-    def __init__(self, venue: MemoryVenue, on_frame: Callable[[bytes], None], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, venue: MemoryVenue, on_frame: Callable[[bytes], None], on_lost: Callable[[], None]
+    ) -> None:
         self.outbox = self
         self.alive = True
         self._venue = venue
@@ -147,7 +156,7 @@ class MemorySocket:
         self._free_us = max(self._free_us + 1, venue.loop.now_us + int(venue.latency_s() * 1_000_000))
         venue.later((self._free_us - venue.loop.now_us) / 1_000_000, act)
 
-    def close(self, code: int = 1000) -> None:
+    def close(self, code: int = 1000) -> None:  # noqa: ARG002 an outbox has it
         self._in_order(self.abort)
 
     def abort(self) -> None:
@@ -178,9 +187,7 @@ class MemoryVenue:
         )  # fmt: skip
         self.turn = Turn(self.exchange.commit)
         self.faults = Faults(seed)
-        self.feed = Feed(
-            self.exchange, self.faults, later=self.later, monotonic_s=loop.time
-        )
+        self.feed = Feed(self.exchange, self.faults, later=self.later, monotonic_s=loop.time)
         self.wire = _Wire(self.exchange, self.feed, self.faults, self.turn)
         self.control = Control(self.exchange, self.faults, self.turn, _LoopClock(loop))
         row, first, _ = create_account(
@@ -228,14 +235,20 @@ class MemoryVenue:
 
     # -- calls
 
-    def call(self, key_id: str, method: str, path: str, query: str, body: bytes | None) -> asyncio.Future[tuple[int, bytes]]:
+    def call(
+        self, key_id: str, method: str, path: str, query: str, body: bytes | None
+    ) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; it is on its way from here on. The future raises Lost."""
         call = _Call(self, self.loop)
         request = HttpRequest(method, BASE_PATH + path, query.removeprefix("?"), {KEY: key_id}, body or b"")
-        self.later(self._way_s() if method != "GET" else self.latency_s(), lambda: self.wire.request(request, call))
+        self.later(
+            self._way_s() if method != "GET" else self.latency_s(), lambda: self.wire.request(request, call)
+        )
         return call.answer
 
-    def connect(self, key_id: str, on_frame: Callable[[bytes], None], on_lost: Callable[[], None]) -> MemorySocket:
+    def connect(
+        self, key_id: str, on_frame: Callable[[bytes], None], on_lost: Callable[[], None]
+    ) -> MemorySocket:
         """Open a WebSocket. Raises Lost."""
         fault = self.faults.upgrade(ACCOUNT) if self.faults.hits_requests else None
         if fault is not None:

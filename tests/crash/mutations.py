@@ -14,7 +14,7 @@ Each is a class of the core with one method changed; nothing else patches our co
 from __future__ import annotations
 
 from soloist_trader.core import events
-from soloist_trader.core.commands import FindFills
+from soloist_trader.core.commands import Command, FindFills
 from soloist_trader.core.desk import Desk
 from soloist_trader.core.engine import Engine
 from soloist_trader.core.ledger import Ledger
@@ -42,20 +42,15 @@ class IntendedIsNotSentDesk(Desk):
                 self.record(Released(now_ms, order.client_order_id, "NotSent", "no outcome in the journal"))
 
 
-class NoFillLookUpDesk(Desk):
-    """Fills of one order are never asked for: what the frames lost, the list behind the cursor has to bring."""
-
-    def chase(self, now_ms: int) -> None:
-        super().chase(now_ms)
-        self.commands = [command for command in self.commands if not isinstance(command, FindFills)]
-
-
 class LastFillEngine(Engine):
-    """The cursor is the time of the last fill known."""
+    """The cursor is the time of the last fill known; what frames lost, only the list behind the cursor brings."""
 
     def _on_sweep_ended(self, event: events.SweepEnded) -> None:
         latest_ms = max(self.ledger._fill_ids.values(), default=event.as_of_ms)
         super()._on_sweep_ended(event._replace(as_of_ms=max(latest_ms, self.ledger.cursor_ms)))
+
+    def step(self, event: events.Event) -> list[Command]:
+        return [command for command in super().step(event) if not isinstance(command, FindFills)]
 
 
 class LabelsDesk(Desk):
@@ -65,7 +60,14 @@ class LabelsDesk(Desk):
         order = self.ledger.orders.get(event.client_order_id)
         if order is not None and order.order_id == event.order_id and event.filled < order.booked:
             self.record(
-                Observed(event.now_ms, event.client_order_id, event.order_id, event.filled, event.closed, event.source)
+                Observed(
+                    event.now_ms,
+                    event.client_order_id,
+                    event.order_id,
+                    event.filled,
+                    event.closed,
+                    event.source,
+                )
             )
         super().on_seen(event)
 
@@ -87,6 +89,6 @@ MUTATIONS = (
     Build("intended-is-not-sent", desk=IntendedIsNotSentDesk),
     Build("fresh-id-on-retry", desk=FreshIdDesk),
     Build("labels-instead-of-facts", desk=LabelsDesk, ledger=LabelsLedger),
-    Build("cursor-is-last-fill", desk=NoFillLookUpDesk, engine=LastFillEngine, overlap_ms=0),
+    Build("cursor-is-last-fill", engine=LastFillEngine, overlap_ms=0),
 )
 BY_NAME = {build.name: build for build in MUTATIONS}

@@ -17,7 +17,7 @@ from soloist_trader.core.records import Slot
 from soloist_trader.shell import recovery
 
 from tests.conformance.engine.engine_processes import BUSY
-from tests.crash.memory_engine import OURS, Build, Crashed, CrashDisk, EngineProcess, make_signer
+from tests.crash.memory_engine import OURS, Build, CrashDisk, Crashed, EngineProcess, make_signer
 from tests.crash.memory_venue import ACCOUNT, DEPOSIT, TICKERS, MemoryVenue
 from tests.crash.virtual import VirtualLoop, virtual_time
 
@@ -30,7 +30,10 @@ BOUNDARIES = 240
 STRATEGIES = (
     ("threshold", BUSY),
     ("threshold", {**BUSY, "entry": "join", "maximum_hold_seconds": 3}),
-    ("threshold", {**BUSY, "order_contracts": "2.50", "stop_loss_dollars": "0.01", "take_profit_dollars": "0.01"}),
+    (
+        "threshold",
+        {**BUSY, "order_contracts": "2.50", "stop_loss_dollars": "0.01", "take_profit_dollars": "0.01"},
+    ),
 )
 ORDERS = "/portfolio/events/orders"
 
@@ -149,7 +152,9 @@ class Bot:
             return
         ledger = process.ledger
         left = [f"{order.client_order_id} {order.label}" for order in ledger.unsettled()]
-        self.world.find(self, f"not ready after {LONGEST_RECOVERY_S} s: {process.reconciler.phase} {left} {ledger.halts}")
+        self.world.find(
+            self, f"not ready after {LONGEST_RECOVERY_S} s: {process.reconciler.phase} {left} {ledger.halts}"
+        )
         self.world.venue.loop.stop()
 
     def _on_quiet(self, process: EngineProcess) -> None:
@@ -157,7 +162,9 @@ class Bot:
         process.ready = True
         world = self.world
         loop = world.venue.loop
-        world.result.worst_recovery_ms = max(world.result.worst_recovery_ms, (loop.now_us - process.started_us) // 1_000)
+        world.result.worst_recovery_ms = max(
+            world.result.worst_recovery_ms, (loop.now_us - process.started_us) // 1_000
+        )
         world.result.checks += 1
         self._check(process)
         if not process.boundary.armed:
@@ -215,7 +222,9 @@ class Bot:
             ours = (position.count, position.fees + self.bases.get(market, (0, 0))[1])
             if ours != theirs:
                 world.find(self, f"{market}: position and fees {ours}, the exchange says {theirs}")
-        theirs_cash = sum(money for (subaccount, _), money in account.cash.items() if subaccount == self.number)
+        theirs_cash = sum(
+            money for (subaccount, _), money in account.cash.items() if subaccount == self.number
+        )
         cash = DEPOSIT + sum(position.cash - position.fees for position in ledger.positions.values())
         if self.deleted:
             self.bases[""] = (theirs_cash - cash, 0)
@@ -236,7 +245,10 @@ class Bot:
                 world.find(self, f"{name} was accepted, and the journal does not know it")
             elif known is not None and (known.evidence, known.booked) != (order.filled, order.filled):
                 world.result.lost += 1
-                world.find(self, f"{name} filled {order.filled}, the ledger says {known.evidence}, booked {known.booked}")
+                world.find(
+                    self,
+                    f"{name} filled {order.filled}, the ledger says {known.evidence}, booked {known.booked}",
+                )
         self.unchecked.clear()
 
     def on_accepted(self, order: Order) -> None:
@@ -280,7 +292,9 @@ class _Oracle(Listener):
 class World:
     """One seed: one exchange, its bots, so many crashes."""
 
-    def __init__(self, seed: int, crashes: int, *, build: Build = OURS, bots: int = 1, delete_every: int = 0) -> None:
+    def __init__(
+        self, seed: int, crashes: int, *, build: Build = OURS, bots: int = 1, delete_every: int = 0
+    ) -> None:
         self.seed = seed
         self.crashes = crashes
         self.build = build
@@ -324,7 +338,9 @@ class World:
         self.bots = [Bot(self, number, random.randrange(BOUNDARIES)) for number in range(self._count)]
         for bot in self.bots:
             bot.start()
-        while not self.result.findings and not (self.is_done() and all(bot.process.ready for bot in self.bots)):
+        while not self.result.findings and not (
+            self.is_done() and all(bot.process.ready for bot in self.bots)
+        ):
             error = _turn(loop)
             for bot in self.bots:
                 if error is not None and bot.process is error.process:
@@ -346,11 +362,13 @@ class World:
         for event in exchange.store.events(ACCOUNT, "", 0):
             if event["kind"] == "accepted":
                 owners[event["order_id"]] = event["key_id"]
-            elif event["kind"] in {"amend", "decrease", "cancel", "cancel_all"}:
-                if event["kind"] == "cancel_all" or owners.get(event["order_id"]) != event["key_id"]:
-                    self.find(keys[event["key_id"]], f"touched what is not its own: {event}")
+            elif event["kind"] == "cancel_all" or (
+                event["kind"] in {"amend", "decrease", "cancel"}
+                and owners.get(event["order_id"]) != event["key_id"]
+            ):
+                self.find(keys[event["key_id"]], f"touched what is not its own: {event}")
 
-    def _on_loop_error(self, loop: object, context: dict[str, object]) -> None:
+    def _on_loop_error(self, _loop: object, context: dict[str, object]) -> None:
         error = context.get("exception")
         if isinstance(error, Crashed):
             return
