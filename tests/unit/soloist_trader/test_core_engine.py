@@ -1,7 +1,8 @@
 import pytest
 from soloist_trader.core import events, risk
+from soloist_trader.core.codes import Code
 from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.risk import Code
+from soloist_trader.core.records import Booked
 from soloist_trader.core.units import ASK, IMMEDIATE_OR_CANCEL
 
 from tests.unit.soloist_trader.core_world import ENTRY, EXIT, LIMITS, CoreWorld, cancels, places
@@ -62,6 +63,32 @@ def test_exits_never_sell_more_than_is_held():
     assert [place.size for place in places(commands)] == [30]
     world.step(events.OrderUnknown(world.now_ms, places(commands)[0].client_order_id, "reset"))
     assert places(world.want(stop._replace(level="third"))) == [], "an exit in doubt may still fill"
+
+
+def test_of_two_resting_exits_the_one_that_the_position_covers_stays():
+    world = CoreWorld()
+    levels = [EXIT._replace(level=name, time_in_force="good_till_canceled", price=4_800) for name in "ab"]
+    first, second = places(world.want(*levels))
+    world.seen(first)
+    world.seen(second)
+    place = world.place(ENTRY._replace(time_in_force=IMMEDIATE_OR_CANCEL), *levels)
+    world.wish.wanted = levels
+    world.seen(place, 100, closed=True)
+    commands = world.fill(place, 100)
+    assert cancels(commands) == [second.client_order_id]
+    assert cancels(world.tick()) == []
+
+
+def test_a_position_is_closed_once_in_the_exposure():
+    world = CoreWorld()
+    levels = [EXIT._replace(level=name, time_in_force="good_till_canceled", price=4_000) for name in "ab"]
+    for place in places(world.want(*levels)):
+        world.seen(place)
+    assert risk.exposure(world.ledger) == 2 * 600_000
+    world.ledger.apply(
+        Booked(1, "f", "by hand", "v", "M", 1, 4_000, 100, 0, is_taker=True, fill_time_ms=world.now_ms)
+    )
+    assert risk.exposure(world.ledger) == 400_000 + 600_000
 
 
 def test_a_position_never_flips_through_zero_by_an_exit():

@@ -342,19 +342,25 @@ class Engine:
         wanted: dict[Slot, tuple[Target, bool]] = {}
         reducing_only = self.ledger.state == REDUCING
         closing = -1 if view.position > 0 else 1
+        held = abs(view.position)
         exits = {
             order.slot: order.unbooked
             for order in self.ledger.unsettled(view.market)
             if order.slot.side == closing
         }
+        asked = {Slot(self.strategy.name, view.market, closing, target.level) for target in targets}
+        kept = sum(size for slot, size in exits.items() if slot not in asked)
         for target in targets:
             slot = Slot(self.strategy.name, view.market, target.side, target.level)
             reduces = view.position * target.side < 0
             if reduces:
-                others = sum(size for other, size in exits.items() if other != slot)
-                size = min(target.size, abs(view.position) - others, self.limits.max_order)
+                own = exits.get(slot, 0)
+                # What rests may stay as far as the position covers it; what is new has to fit beside everything.
+                room = max(min(own, held - kept), held - sum(exits.values()) + own)
+                size = min(target.size, room, self.limits.max_order)
                 target = target._replace(size=size)  # noqa: PLW2901 the same target, cut
-                exits[slot] = max(exits.get(slot, 0), size)
+                exits[slot] = max(own, size)
+                kept += max(size, 0)
             elif reducing_only:
                 self._deny(Code.STATE_REDUCING)
                 continue

@@ -69,16 +69,21 @@ def order_risk(side: int, price: int, count: int) -> int:
 
 
 def exposure(ledger: Ledger) -> int:
-    """Money lost if every position and every unsettled order that opens settles against the bot."""
+    """Money lost if every position and every unsettled order that opens settles against the bot.
+
+    What closes a position opens nothing, once: a second order of that side finds nothing left to close.
+    """
     total = sum(position.worst_loss() for position in ledger.positions.values())
+    closable: dict[tuple[str, int], int] = {}
     for order in ledger.unsettled():
-        held = ledger.position(order.slot.market).count
-        side = order.slot.side
-        closable = abs(held) if held * side < 0 else 0
+        market, side = order.slot.market, order.slot.side
+        held = ledger.position(market).count
+        closes = closable.get((market, side), abs(held) if held * side < 0 else 0)
+        variants = order.variants()
         total += max(
-            (order_risk(side, price, max(count - closable, 0)) for price, count in order.variants()),
-            default=0,
+            (order_risk(side, price, max(count - closes, 0)) for price, count in variants), default=0
         )
+        closable[market, side] = max(closes - max((count for _, count in variants), default=0), 0)
     return total
 
 
