@@ -222,17 +222,29 @@ def test_quantiles_are_of_the_commits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sync_us", "mode"), [(SLOW_P99_US - 1, Commit.INLINE), (SLOW_P99_US + 1, Commit.PROCESS)]
+    ("sync_us", "core_us", "mode"),
+    [
+        (SLOW_P99_US - 1, 0, Commit.INLINE),
+        (SLOW_P99_US + 1, 0, Commit.PROCESS),
+        (SLOW_P99_US - 1, 10**6, Commit.INLINE),
+        (SLOW_P99_US + 1, 10**6, Commit.PROCESS),
+    ],
 )
-def test_a_slow_disk_is_measured_at_start_and_gets_a_process(tmp_path, monkeypatch, sync_us, mode):
-    """The clock is a number that every sync of this disk moves: the machine's own speed does not matter."""
-    clock = [0]
+def test_a_slow_disk_is_measured_at_start_and_gets_a_process(tmp_path, monkeypatch, sync_us, core_us, mode):
+    """The clocks are numbers that every sync of this disk moves: the machine's own speed does not matter.
+
+    A node without a free core (`core_us`) is no slow disk.
+    """
+    clock, core = [0], [0]
 
     class Slow(Disk):
         def sync(self, file):
             super().sync(file)
-            clock[0] += sync_us
+            clock[0] += sync_us + core_us
+            core[0] += core_us
 
+    monkeypatch.setattr(quantiles_module, "MEASURE_AT_MOST_US", 10**12)
+    monkeypatch.setattr(quantiles_module, "core_wait_us", lambda: core[0])
     monkeypatch.setattr(quantiles_module, "now_us", lambda: clock[0])
     journal = Journal(tmp_path, disk=Slow(), commit=Commit.AUTO)
     journal.open(lambda _record: None)

@@ -18,6 +18,8 @@ MEASURED_BYTES: Final = 300
 MEASURE_AT_MOST_US: Final = 500_000
 """A start does not wait longer than this for the measurement; a disk so slow is judged by fewer syncs."""
 _NANOSECONDS_PER_US: Final = 1_000
+_SCHEDULING: Final = Path("/proc/thread-self/schedstat")
+"""Of one thread: time on a core, time ready without one (nanoseconds), and turns; see the kernel's sched-stats page."""
 
 
 class Quantiles:
@@ -41,7 +43,8 @@ class Quantiles:
 def measure_syncs(disk: Disk, directory: Path) -> tuple[int, int]:
     """(p50, p99) in microseconds of writing a small batch and syncing it, in a file of its own that is removed.
 
-    Raises OSError.
+    Without the time that this thread then waited for a core: on a busy node that is most of it, says nothing about the
+    disk, and a commit process would have to wait for a core, too. Raises OSError.
     """
     path = directory / "sync-measurement.tmp"
     quantiles, content = Quantiles(), b"\x5a" * MEASURED_BYTES
@@ -51,16 +54,25 @@ def measure_syncs(disk: Disk, directory: Path) -> tuple[int, int]:
         disk.sync(file)
         began_us = now_us()
         for _ in range(MEASURED_SYNCS):
-            before_us = now_us()
+            waited_us, before_us = core_wait_us(), now_us()
             disk.write(file, content)
             disk.sync(file)
-            quantiles.observe(now_us() - before_us)
+            duration_us = now_us() - before_us
+            quantiles.observe(max(duration_us - (core_wait_us() - waited_us), 0))
             if now_us() - began_us > MEASURE_AT_MOST_US:
                 break
     finally:
         disk.close(file)
         disk.unlink(path)
     return quantiles.read()
+
+
+def core_wait_us() -> int:
+    """How long this thread was ready to run and had no core, ever; 0 where the kernel does not count it."""
+    try:
+        return int(_SCHEDULING.read_text().split()[1]) // _NANOSECONDS_PER_US
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def now_us() -> int:
