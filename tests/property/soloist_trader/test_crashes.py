@@ -140,8 +140,8 @@ class OldTermsDesk(Desk):
 
 
 def caught(make_engine, make_ledger=Ledger):
-    """What the checker says of a broken build within 60 worlds."""
-    for seed in range(60):
+    """What the checker says of a broken build within 120 worlds."""
+    for seed in range(120):
         world = model.World(seed, make_engine, make_ledger)
         try:
             world.run(1_500)

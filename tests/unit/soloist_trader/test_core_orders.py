@@ -111,7 +111,9 @@ def test_a_refused_tombstone_proves_nothing_until_the_acceptance_window_is_over(
     assert world.ledger.orders[place.client_order_id].label is Label.RELEASED
 
 
-@pytest.mark.parametrize(("size", "closed", "halts"), [(1, True, {}), (100, False, {"M": "ReleasedButOnBook"})])
+@pytest.mark.parametrize(
+    ("size", "closed", "halts"), [(1, True, {}), (100, False, {"M": "ReleasedButOnBook"})]
+)
 def test_a_late_tombstone_is_no_contradiction_and_a_late_original_is(size, closed, halts):
     """Found by the model, seed 2077: absence was proven while a tombstone, signed later, was on its way."""
     world = CoreWorld()
@@ -235,6 +237,22 @@ def test_the_far_side_of_the_slot_rule_refuses_too():
     ledger.apply(intended)
     with pytest.raises(SlotOccupiedError, match="holds unsettled order s1"):
         ledger.apply(intended._replace(client_order_id="s2"))
+
+
+def test_late_evidence_takes_the_slot_when_its_holder_settles_and_a_snapshot_agrees():
+    world = CoreWorld()
+    first = world.place(ENTRY)
+    (second,) = places(world.seen(first, closed=True))
+    world.seen(second)
+    world.seen(first, 40, closed=True)
+    world.wish.wanted = []
+    world.seen(second, closed=True)
+    slot = world.ledger.orders[first.client_order_id].slot
+    assert world.ledger.in_slot(slot).client_order_id == first.client_order_id, "its fills are not booked"
+    assert places(world.want(ENTRY)) == []
+    restored = Ledger.restore(world.ledger.export())
+    assert restored.in_slot(slot).client_order_id == first.client_order_id
+    assert len(places(world.fill(first, 40))) == 1
 
 
 def test_what_can_rest_expires_and_what_cannot_does_not():

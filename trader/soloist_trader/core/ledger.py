@@ -283,9 +283,14 @@ class Ledger:
         if order.halting:
             self.halts[market] = str(order.contradiction)
         if order.settled:
-            self._unsettled.get(market, {}).pop(order.client_order_id, None)
+            unsettled = self._unsettled.get(market, {})
+            unsettled.pop(order.client_order_id, None)
             if self._by_slot.get(order.slot) is order:
                 del self._by_slot[order.slot]
+                for other in unsettled.values():  # one that late evidence brought back waits for the slot
+                    if other.slot == order.slot:
+                        self._by_slot[order.slot] = other
+                        break
         elif order.client_order_id not in self._unsettled.setdefault(market, {}):
             # Late evidence showed fills that are not booked yet: risk must see the order again.
             self._unsettled[market][order.client_order_id] = order
