@@ -259,7 +259,7 @@ def test_e22_a_crash_loop_waits_before_it_asks_the_venue_and_can_be_stopped_mean
     bot.start()
     said = bot.wait_logged("CrashLoopBackOff")
     assert "9 starts in a row ended badly" in said["message"]
-    assert bot.status()["reason"] == "CrashLoopBackOff"
+    bot.status_when(lambda status: status.get("reason") == "CrashLoopBackOff")
     assert bot.terminate() == 4
     assert "sent nothing and looked at nothing" in bot.logged("Stopped")["message"]
     assert json.loads((bot.state / "starts.json").read_text())["failures"] == 0, "an orderly stop is no crash"

@@ -57,6 +57,9 @@ STOP_BUDGET_MS: Final = 20_000
 PUBLISH_S: Final = 0.1
 ATTEMPTS_FILE: Final = "venue-attempts.json"
 """The client's budget of wasted attempts at the venue, over restarts."""
+ATTEMPTS: Final = 120
+ATTEMPTS_PER_MINUTE: Final = 120
+"""Two failures a second for good are a tenth of the slowest account's reads; a start every 2.5 s is as much."""
 WATCHDOG: Final = "watchdog"
 _NEVER_CONNECTED: Final = {"Starting", "WaitingForLease", "CrashLoopBackOff", "ProvingKey"}
 EXIT_CLEAN: Final = 0
@@ -254,7 +257,11 @@ class Service:
             return PaperEdge(configuration, self.ledger, shadow=configuration.mode == "Shadow")
         self._keys = KeyRing(self.options.keys, self.identity.epoch, self._verify_key)
         self._keys.load()
-        self._attempts = AttemptBudget(self.options.state_directory / ATTEMPTS_FILE)
+        self._attempts = AttemptBudget(
+            self.options.state_directory / ATTEMPTS_FILE,
+            capacity=ATTEMPTS,
+            refill_per_minute=ATTEMPTS_PER_MINUTE,
+        )
         return LiveEdge(
             configuration, self._keys.source, self._on_key_refused, self._on_reopened, self._attempts
         )
