@@ -250,6 +250,17 @@ def test_an_anchor_names_no_class_that_is_not_the_engines(name):
         thaw(["object", 0, "soloist_trader.core.engine:Engine", [["x", ["named", name, "true"]]]], fresh)
 
 
+def test_what_cannot_be_frozen_is_named_with_its_place_and_ends_the_tape_only():
+    world = TapedWorld(ListSink())
+    world.engine.desk.outcomes["odd"] = 1j
+    with pytest.raises(TapeError, match=r"Engine\.desk Desk\.outcomes is a complex"):
+        freeze(world.engine)
+    world.tape._needs_anchor = True
+    world.trade(10)
+    assert "Desk.outcomes" in world.tape.status()["failed"]
+    assert world.places > 2
+
+
 def test_every_event_goes_through_the_codec():
     for kind in EVENT_TYPES:
         samples = {"int": 7, "str": "x", "bool": True}

@@ -17,20 +17,40 @@ from pydantic import BaseModel
 
 from soloist_trader.tape.errors import TapeError
 
-_SCALARS: Final = (type(None), bool, int, float, str)
+_SCALARS: Final = frozenset({type(None), bool, int, float, str})
+_UNSET: Final = object()
 _PACKAGE: Final = "soloist_trader."
 _KEEP: Final = ["keep"]
 """Stands for what the fresh engine brings itself: functions, and a strategy's parameters."""
 
 
+_SLOTS: Final[dict[type, tuple[str, ...]]] = {}
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    """Names of the slots of a class and of its bases, in the sequence of their definition."""
+    known = _SLOTS.get(kind)
+    if known is not None:
+        return known
+    found: list[str] = []
+    for base in reversed(kind.__mro__):
+        names = base.__dict__.get("__slots__", ())
+        found += [names] if isinstance(names, str) else names
+    _SLOTS[kind] = tuple(found)
+    return _SLOTS[kind]
+
+
 def attributes(value: object) -> Iterator[tuple[str, Any]]:
     """Names and values of an object's slots and dictionary, in the sequence of their definition."""
-    for kind in reversed(type(value).__mro__):
-        names = kind.__dict__.get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if hasattr(value, name):
-                yield name, getattr(value, name)
+    for name in _slots(type(value)):
+        found = getattr(value, name, _UNSET)
+        if found is not _UNSET:
+            yield name, found
     yield from getattr(value, "__dict__", {}).items()
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 class _Freezer:
@@ -40,14 +60,14 @@ class _Freezer:
         self._numbers: dict[int, int] = {}
         self._held: list[object] = []
 
-    def freeze(self, value: Any, path: str) -> Any:
+    def freeze(self, value: Any) -> Any:
         kind = type(value)
         if kind in _SCALARS:
             return value
         if isinstance(value, Enum):
             return ["enum", _name(kind), value.value]
         if isinstance(value, tuple):
-            items = [self.freeze(item, path) for item in value]
+            items = [self.freeze(item) for item in value]
             return ["tuple", *items] if kind is tuple else ["named", _name(kind), *items]
         if callable(value) or isinstance(value, BaseModel):
             return _KEEP
@@ -56,34 +76,34 @@ class _Freezer:
             return ["ref", number]
         number = self._numbers[id(value)] = len(self._numbers)
         self._held.append(value)
-        return self._freeze_shared(value, number, path)
+        return self._freeze_shared(value, number)
 
-    def _freeze_shared(self, value: Any, number: int, path: str) -> Any:
+    def _freeze_shared(self, value: Any, number: int) -> Any:
         kind = type(value)
         if kind is dict:
             if value and all(callable(item) for item in value.values()):
                 return ["table", number]
-            pairs = [
-                [self.freeze(key, path), self.freeze(item, f"{path}[{key!r}]")] for key, item in value.items()
-            ]
-            return ["dict", number, pairs]
+            return ["dict", number, [[self.freeze(key), self.freeze(item)] for key, item in value.items()]]
         if kind is list:
-            return ["list", number, [self.freeze(item, path) for item in value]]
-        if kind is set:
-            return ["set", number, [self.freeze(item, path) for item in sorted(value, key=repr)]]
-        if kind is frozenset:
-            return ["frozenset", number, [self.freeze(item, path) for item in sorted(value, key=repr)]]
+            return ["list", number, [self.freeze(item) for item in value]]
+        if kind is set or kind is frozenset:
+            return [kind.__name__, number, [self.freeze(item) for item in sorted(value, key=repr)]]
         if kind is deque:
-            return ["deque", number, value.maxlen, [self.freeze(item, path) for item in value]]
+            return ["deque", number, value.maxlen, [self.freeze(item) for item in value]]
         if kind.__module__ == "builtins":
-            raise TapeError(f"{path} is a {kind.__name__}: a tape cannot hold it")
-        pairs = [[name, self.freeze(item, f"{path}.{name}")] for name, item in attributes(value)]
+            raise TapeError(f"is a {kind.__name__}: a tape cannot hold it")
+        pairs = []
+        for name, item in attributes(value):
+            try:
+                pairs.append([name, self.freeze(item)])
+            except TapeError as error:
+                raise TapeError(f"{kind.__name__}.{name} {error}") from error
         return ["object", number, _name(kind), pairs]
 
 
 def freeze(value: object) -> Any:
     """Everything reachable from an object as lists and scalars. Raises TapeError with the path of what is neither."""
-    return _Freezer().freeze(value, type(value).__name__)
+    return _Freezer().freeze(value)
 
 
 class _Thawer:
@@ -180,7 +200,3 @@ def thaw(
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise TapeError(f"an anchor is not of this version: {error}") from error
     assert made is fresh
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
