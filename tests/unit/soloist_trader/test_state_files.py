@@ -145,6 +145,7 @@ MOUNTINFO = """\
 23 22 0:21 / /tmp rw - tmpfs tmpfs rw
 24 22 8:1 /volumes/a /var/lib/soloist rw shared:1 - ext4 /dev/sda1 rw
 25 22 8:2 / /mnt/with\\040space rw - xfs /dev/sdb1 rw
+27 22 0:23 /volumes /nodes/overlay rw - overlay overlay rw
 26 24 0:22 / /var/lib/soloist/memory rw - tmpfs tmpfs rw
 """
 
@@ -159,9 +160,10 @@ def test_mounts_are_read_with_their_escapes():
         ("/var/lib/soloist", ""),
         ("/var/lib/soloist/state", ""),
         ("/mnt/with space/x", ""),
+        ("/nodes/overlay", ""),
         ("/tmp/state", "is on tmpfs"),
         ("/var/lib/soloist/memory", "is on tmpfs"),
-        ("/var/lib/soloist-2", "is on overlay"),
+        ("/var/lib/soloist-2", "no mounted volume"),
     ],
 )
 def test_a_state_directory_has_to_outlive_the_pod(directory, problem):

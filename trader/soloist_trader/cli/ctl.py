@@ -14,12 +14,20 @@ VERBS = ("halt", "reduce", "resume", "release-market", "reconcile", "snapshot")
 CLUSTER_STATE = Path("/var/lib/soloist")
 
 
+def _user() -> str:
+    """The user's name, or its number: a container's user often has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 @click.command()
 @click.argument("verb", type=click.Choice(VERBS))
 @click.option("--reason", required=True, help="Why; it is kept in the journal and shown in /status.")
 @click.option(
     "--actor",
-    default=lambda: os.environ.get("SOLOIST_ACTOR", "") or getpass.getuser(),
+    default=lambda: os.environ.get("SOLOIST_ACTOR", "") or _user(),
     show_default="SOLOIST_ACTOR, else the user",
     help="Who asks.",
 )

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from soloist_trader.errors import StateError
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
-_FORGETFUL: Final = frozenset({"tmpfs", "ramfs", "overlay"})
+_FORGETFUL: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class Mount(NamedTuple):
