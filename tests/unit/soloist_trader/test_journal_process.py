@@ -215,3 +215,23 @@ def test_a_snapshot_that_fails_is_told_and_harms_nothing(tmp_path):
     finish(journal)
     assert json.loads(journal.snapshot_result)["segment"] == 2
     journal.close()
+
+
+def test_a_snapshot_process_that_cannot_start_or_is_ended_with_the_engine_harms_nothing(
+    tmp_path, monkeypatch
+):
+    journal = Journal(tmp_path)
+    journal.open(Ledger())
+    journal.append(FACTS[0])
+    journal.seal()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", str(tmp_path / "no-interpreter"))
+        assert not journal.snapshot()
+    assert "failed: no process could be started" in journal.snapshot_result
+    assert journal.poll_snapshot()
+    assert not journal.snapshot_due, "not again at once"
+    assert journal.snapshot()
+    journal.close()
+    found = []
+    Journal(tmp_path).open(found.append)
+    assert found == FACTS[:1]

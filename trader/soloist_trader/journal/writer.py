@@ -36,7 +36,6 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """A frame is not begun larger than this, so that it always fits what a reader accepts."""
 SNAPSHOT_SEGMENTS: Final = 1
 """Sealed segments without a snapshot before one is due."""
-_SNAPSHOT_END_S: Final = 5
 
 
 class Commit(StrEnum):
@@ -379,20 +378,11 @@ class Journal:
         if self._snapshot is not None or sealed <= self._snapshot_segment:
             return False
         self._snapshot_asked = sealed
-        self._snapshot = subprocess.Popen(  # noqa: S603 our own module, our own arguments
-            [
-                sys.executable,
-                "-m",
-                "soloist_trader.journal.snapshot_process",
-                str(self.directory),
-                str(sealed),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        try:
+            self._snapshot = _start_snapshot(self.directory, sealed)
+        except OSError as error:
+            self.snapshot_result = f"failed: no process could be started: {error}"
+            return False
         return True
 
     def poll_snapshot(self) -> bool:
@@ -413,8 +403,8 @@ class Journal:
     def close(self) -> None:
         """End the processes, release file and lock. Does not commit."""
         if self._snapshot is not None:
-            self._snapshot.terminate()  # it leaves a temporary file at worst, which the next one removes
-            self._snapshot.communicate(timeout=_SNAPSHOT_END_S)
+            self._snapshot.kill()  # it leaves a temporary file at worst, which the next one removes
+            self._snapshot.communicate()
             self._snapshot = None
         if self._process is not None:
             self._process.close()
@@ -423,3 +413,14 @@ class Journal:
         if self._lock >= 0:
             self.disk.close(self._lock)
         self._lock = -1
+
+
+def _start_snapshot(directory: Path, sealed: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603 our own module, our own arguments
+        [sys.executable, "-m", "soloist_trader.journal.snapshot_process", str(directory), str(sealed)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
