@@ -163,6 +163,23 @@ def test_other_terms_wait_for_the_reply_and_cancel_what_is_in_doubt():
     assert cancels(world.tick(1_500)) == [place.client_order_id]
 
 
+def test_no_second_amend_before_the_first_ones_own_reply_and_a_cancel_when_that_takes_too_long():
+    """Found by the model, seed 3247: a late reply was taken for the answer to a later amend to the same terms."""
+    world, place = resting_exit()
+    first = moved(world, STOP)
+    world.seen(place, price=4_400)
+    order = world.ledger.orders[place.client_order_id]
+    assert order.amending is None, "a frame was faster than the reply"
+    world.now_ms += 300
+    assert world.want(PROFIT) == [], "its reply is still on its way"
+    ended(world, first, "amended", remaining=100)
+    assert moved(world, PROFIT).price == 4_800
+    world.seen(place, source="listing", as_of_ms=world.now_ms + 100_000)
+    assert order.price == 4_800
+    assert cancels(world.want(STOP)) == []
+    assert cancels(world.tick(1_600)) == [place.client_order_id]
+
+
 def test_the_far_side_refuses_a_second_amend_while_one_is_in_doubt():
     world, place = resting_exit()
     amend = moved(world, STOP)

@@ -115,6 +115,7 @@ class Desk(Intake):
         """Change a resting order. Until its outcome is known, the order counts in both forms."""
         terms = Terms(price, size, expiration_s)
         self.record(Amending(now_ms, order.client_order_id, *terms))
+        self._replies_due.add(order.client_order_id)
         self.count("amending")
         self.commands.append(
             Amend(
@@ -128,6 +129,13 @@ class Desk(Intake):
                 now_ms,
             )
         )
+
+    def awaits_reply(self, order: Order) -> bool:
+        """True until the edge answered the last amend, whatever evidence said meanwhile.
+
+        A reply names terms only: the late reply to one amend must not be taken for the answer to another to the same terms.
+        """
+        return order.client_order_id in self._replies_due
 
     def is_cancelling(self, order: Order) -> bool:
         """True if a cancel was asked for: nothing else is done with the order."""

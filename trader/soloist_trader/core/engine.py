@@ -382,9 +382,10 @@ class Engine:
             size = order.booked + target.size
             if target.keep or (target.price, size) == (order.price, order.size):
                 continue
-            if order.amending is not None:
+            if order.amending is not None or self.desk.awaits_reply(order):
                 # Only a doubt is worth a cancel: an amend on its way is answered in a moment.
-                if (target.price, size) != order.amending[:2] and now_ms - order.amending_ms > AMEND_REPLY_MS:
+                asked = order.amending[:2] if order.amending else ()
+                if (target.price, size) != asked and now_ms - order.amending_ms > AMEND_REPLY_MS:
                     self.desk.cancel(now_ms, order)
                 continue
             if self.settings.amends and reduces and len(order.former) < MAXIMUM_AMENDS:

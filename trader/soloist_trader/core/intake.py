@@ -69,6 +69,8 @@ class Intake:
         self._chased_ms: dict[str, int] = {}
         self._cancelled_ms: dict[str, int] = {}
         self._known_to_exist: set[str] = set()
+        self._replies_due: set[str] = set()
+        """Orders whose last amend this process sent and the edge has not answered yet."""
 
     def record(self, record: Record) -> None:
         """Change the durable state, and ask for the change to be journaled."""
@@ -158,6 +160,7 @@ class Intake:
         for volatile in (self._chased_ms, self._cancelled_ms):
             volatile.pop(order.client_order_id, None)
         self._known_to_exist.discard(order.client_order_id)
+        self._replies_due.discard(order.client_order_id)
         if order.exists and not order.booked and not cancelled:
             self.patience.missed(now_ms, order.slot)
 
@@ -192,6 +195,7 @@ class Intake:
 
     def on_amend_ended(self, event: events.AmendEnded) -> None:
         """The answer to an amend, or that there was none. A refusal of the one copy that was sent is certain."""
+        self._replies_due.discard(event.client_order_id)
         order = self.ledger.orders.get(event.client_order_id)
         if order is None or order.amending != (event.price, event.size, event.expiration_s):
             return  # evidence was faster

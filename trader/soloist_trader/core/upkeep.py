@@ -36,8 +36,10 @@ class Upkeep:
         return now_ms // 1000 + self.rest_s() + sequence % REST_JITTER_S
 
     def may_move(self, now_ms: int, order: Order) -> bool:
-        """False while a cancel is under way, right after an amend, and while the slot backs off."""
-        if self._desk.is_cancelling(order) or self._desk.patience.waits(now_ms, order.slot):
+        """False while a cancel or a reply is under way, right after an amend, and while the slot backs off."""
+        if self._desk.is_cancelling(order) or self._desk.awaits_reply(order):
+            return False
+        if self._desk.patience.waits(now_ms, order.slot):
             return False
         return now_ms - order.amending_ms >= AMEND_EVERY_MS
 
