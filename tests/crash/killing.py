@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from subprocess import TimeoutExpired
 from typing import Any
 
 from soloist_trader.core.account import OPENING_BALANCE
@@ -148,6 +149,11 @@ def kill_again_and_again(
                 _recover_and_judge(bot, random, result)
                 result.findings = [f"seed {seed}, kill {result.kills}: {what}" for what in result.findings]
                 said(result)
+        except (
+            AssertionError,
+            TimeoutExpired,
+        ) as error:  # it did not come back, or did not end: a finding like any other
+            result.findings.append(f"seed {seed}, kill {result.kills}: {error}")
         finally:
             bot.close()
         log = exchange.events(account.name)

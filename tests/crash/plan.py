@@ -6,7 +6,7 @@ from tests.crash.memory_engine import OURS, Build
 from tests.crash.world import Result, World
 
 CRASHES_PER_WORLD = 40
-FIRST_SEEDS = {"labels-instead-of-facts": 3, "cursor-is-last-fill": 5}
+FIRST_SEEDS = {"cursor-is-last-fill": 5}
 """Where a build was caught soonest; the search goes on from there."""
 MOST_WORLDS = 60
 

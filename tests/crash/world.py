@@ -21,7 +21,7 @@ from tests.crash.memory_engine import OURS, Build, CrashDisk, Crashed, EnginePro
 from tests.crash.memory_venue import ACCOUNT, DEPOSIT, TICKERS, MemoryVenue
 from tests.crash.virtual import VirtualLoop, virtual_time
 
-LONGEST_RECOVERY_S = 240
+LONGEST_RECOVERY_S = 100
 LONGEST_LIFE_S = 20
 SWEEP_S = 0.7
 """Lives are short: sweeps come as often as sends do."""
