@@ -1,64 +1,43 @@
-"""Card E30: the real engine against the real exchange, recorded; the tape replays to the same decisions.
+"""Card E30: the real engine process against the real exchange, recorded; the command finds its tape and journal to agree."""
 
-The engine reads the wall clock, so this is a run of seconds, not the exchange's virtual hour.
-"""
+import json
+import subprocess
 
-import asyncio
-import time
+import pytest
+import yaml
 
-from soloist_trader import config
-from soloist_trader.core.ledger import Ledger
-from soloist_trader.journal.reader import Tail, read_journal
-from soloist_trader.modes.replay import Replay, compare_with_journal
-from soloist_trader.shell.service import Options, Service
-from soloist_trader.strategies.threshold import Threshold
-from soloist_trader.tape import FileSink, Tape, TapeReader
+from tests.conformance.engine.engine_processes import BIN
+from tests.support import eventually
 
 ORDERS = 30
 
 
-class TapedService(Service):
-    """The service with a tape beside its engine, from the first event after `Began` on."""
-
-    def _assemble(self):
-        super()._assemble()
-        sink = FileSink(self.options.state_directory / "tape", time.time_ns() // 1_000_000, file_bytes=4_000)
-        self.runtime.tape = Tape(self.engine, sink)
-
-
-async def _record(bot):
-    options = Options(config.load(bot.config), bot.keys, bot.state, "127.0.0.1:0", None, "")
-    service = TapedService(options)
-    running = asyncio.create_task(service.run())
-    async with asyncio.timeout(25):
-        while service.ledger.sequence < ORDERS:
-            assert not running.done(), running.exception()
-            await asyncio.sleep(0.05)
-    service._stop.set()
-    assert await asyncio.wait_for(running, 20) == 0
-    service.runtime.tape.close()
-    return service
+def replay(bot, *arguments):
+    done = subprocess.run(
+        [BIN / "soloist-trader", "replay", bot.state / "tape", "--json", *arguments],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode in {0, 1}, done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
-def test_e30_a_recorded_run_replays_to_the_same_decisions_and_the_journal_agrees(make_bot):
+@pytest.mark.timeout(90)  # a third of it on a busy machine
+def test_e30_a_recorded_run_replays_to_the_same_decisions_and_the_journal_agrees(make_bot, tmp_path):
     bot = make_bot()
-    service = asyncio.run(_record(bot))
-    tape = bot.state / "tape"
-    result = Replay().run(TapeReader(tape))
-    assert result.identical, result.first
-    assert result.events == result.compared == service.runtime.tape.event_seq
-    assert result.decisions > 100
-    assert result.anchors > 1, "files were begun within the run"
-    journal = [record for _, _, records in read_journal(bot.state, Tail()) for record in records]
-    comparison = compare_with_journal(result.records, journal)
-    assert comparison.difference == ""
-    assert comparison.compared > 100
-    ledger = Ledger()
-    for record in journal:
-        ledger.apply(record)
-    assert ledger.state_hash() == service.ledger.state_hash()
+    document = yaml.safe_load(bot.config.read_text())
+    bot.config.write_text(yaml.safe_dump({**document, "recording": {"tape": True}}))
+    bot.start_and_wait()
+    eventually(lambda: len(bot.exchange.accepted(bot.account.name)) >= ORDERS, 20, "too few orders")
+    assert bot.terminate() == 0
+    code, facts = replay(bot, "--compare", bot.state)
+    assert (code, facts["identical"], facts["notCompared"]) == (0, True, []), facts
+    assert facts["events"] == facts["eventsCompared"] > ORDERS
+    assert facts["decisionsCompared"] > ORDERS
+    assert facts["journal"]["difference"] == ""
+    assert facts["journal"]["compared"] > ORDERS
 
-    other = Replay(lambda facts: Threshold.from_mapping({**facts["parameters"], "order_contracts": "2.00"}))
-    found = other.run(TapeReader(tape))
-    assert found.first is not None
-    assert "Intended" in found.first.recorded
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"order_contracts": "2.00"}))
+    code, facts = replay(bot, "--parameters", other)
+    assert (code, facts["identical"]) == (1, False)
+    assert "Intended" in facts["firstDifference"]["recorded"]
