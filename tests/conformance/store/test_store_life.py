@@ -132,6 +132,17 @@ def test_the_store_of_another_journal_is_refused(database, long_life, trader):
         catch_up(database, trader.journal.directory)
 
 
+def test_a_batch_of_the_same_number_is_not_enough_to_be_the_same_journal(database, trader, tmp_path):
+    trader.buy(4_000, 100)
+    rebuild(database, trader.journal.directory)
+    other = Trader(tmp_path / "other")
+    other.buy(4_100, 100)
+    other.sell(4_500, 100)
+    other.close()
+    with pytest.raises(StoreStaleError, match="another journal"):
+        catch_up(database, tmp_path / "other")
+
+
 def test_the_store_of_another_compacted_journal_is_refused(database, long_life, tmp_path):
     rebuild(database, long_life)
     other = Trader(tmp_path / "other", segment_bytes=4096)

@@ -128,6 +128,16 @@ def test_an_order_whose_total_fees_differ_corrects_its_trade(database, trader):
     assert database.rows("SELECT fee, fee_adjustment FROM fills") == [(10_000, -100)]
 
 
+def test_fees_of_a_trade_that_ended_are_corrected_and_stay_so_when_a_late_fill_comes(database, trader):
+    trader.trade(Target(BID, "entry", 4_000, 100, IMMEDIATE_OR_CANCEL), fee=10_000, fees=9_900)
+    trader.trade(Target(-BID, "exit", 4_500, 100, IMMEDIATE_OR_CANCEL), fee=500, fees=700)
+    (trade,) = told(database, trader, "recent-trades")
+    assert only(trade, "status", "fees_dollars", "profit_dollars") == ("closed", "0.010600", "0.039400")
+    trader.trade(Target(BID, "entry", 4_000, 100, IMMEDIATE_OR_CANCEL), fee=1, late_ms=70_000)
+    (trade,) = told(database, trader, "recent-trades")
+    assert only(trade, "status", "fees_dollars") == ("open", "0.010601")
+
+
 def test_daily_performance_counts_a_trade_on_the_day_it_ended(database, trader):
     trader.buy(4_000, 100)
     trader.now_ms += DAY_MS

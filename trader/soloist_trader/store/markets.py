@@ -79,6 +79,26 @@ def recompute(database: Database, trades: MarketTrades, key: tuple[int, str]) ->
             )
 
 
+def add_fees(database: Database, trades: MarketTrades, key: tuple[int, str], amount: int) -> None:
+    """Correct the fees of the trade that holds the fill of `key`, as `MarketTrades.add` would have booked them.
+
+    The tables must be up to date. Nothing is computed again: a trade that never was flat may have very many fills.
+    """
+    trade = trades.open
+    if trade is not None and (trade.entry_order_ms, trade.entry_fill_id) <= key:
+        trade.fees += amount
+        trades.changed[trade.trade_id] = trade
+        return
+    select = "SELECT number, entry_fill_id, trade_id FROM trades WHERE market = ? AND number > ? AND "
+    since = (trades.market, trades.since_number, key[0])
+    found = [row for row in database.rows(f"{select} entry_order_ms = ?", since) if row[1] <= key[1]]
+    found = found or database.rows(f"{select} entry_order_ms < ? ORDER BY number DESC LIMIT 1", since)
+    database.execute(
+        "UPDATE trades SET fees = fees + ?, profit = profit - ? WHERE trade_id = ?",
+        (amount, amount, max(found)[2]),
+    )
+
+
 _Entry = tuple[tuple[int, str], Fill | tuple[Payout, str]]
 
 

@@ -17,7 +17,7 @@ from soloist_trader.core.records import Record
 from soloist_trader.core.units import ONE_DOLLAR_PRICE, SIDE_NAMES
 from soloist_trader.store import schema
 from soloist_trader.store.database import Database
-from soloist_trader.store.markets import load_market, recompute
+from soloist_trader.store.markets import add_fees, load_market, recompute
 from soloist_trader.store.trades import SETTLEMENT_KEY, Fill, MarketTrades, Origin, Payout
 from soloist_trader.store.words import line, plain, time_text
 
@@ -204,7 +204,7 @@ class Projector:
         self.database.execute(
             "UPDATE fills SET fee_adjustment = fee_adjustment + ? WHERE fill_id = ?", (record.amount, key[1])
         )
-        self._recompute(record.market, key)
+        add_fees(self.database, trades, key, record.amount)
 
     def _adopted(self, record: records.PositionAdopted) -> None:
         trades = self._market(record.market)
