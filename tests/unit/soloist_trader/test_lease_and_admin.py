@@ -117,7 +117,9 @@ async def test_the_keeper_tells_words_and_silence(api, address, monkeypatch):
     try:
         async with asyncio.timeout(5):
             assert (await words.get()).report == "left behind"
-            assert keeper.age_ms is None, "the first look only reads: what an earlier engine left must not be lost"
+            assert keeper.age_ms is None, (
+                "the first look only reads: what an earlier engine left must not be lost"
+            )
             assert await words.get() == Word(1, "", "")
             assert keeper.age_ms == 0
             api.status = 403
