@@ -235,17 +235,34 @@ def test_what_was_not_sent_changes_nothing():
     assert not known.suspects
 
 
-def test_a_read_that_was_sent_before_the_question_does_not_answer_it():
+class Venue:
+    now_ms = START_MS
+
+    def __call__(self):
+        return self.now_ms
+
+
+def test_a_read_of_a_moment_before_the_question_does_not_answer_it():
     """Seed 677: the list was read while an amend was on its way; its old row made the view believe that nothing was open."""
-    known = facts()
+    venue = Venue()
+    known = AccountFacts(0, venue)
     known.order_frame(NEW.frame())
-    asked = known.questions
     known.changed("o-1", Amended("o-1", None, None, None, None, None, 1))
-    known.orders_read([NEW.row()], asked)
+    known.orders_read([NEW.row()], START_MS)
     assert set(known.suspects) == {"o-1"}
-    known.orders_read([NEW.changed(price=4_000).row()], known.questions)
+    known.orders_read([NEW.changed(price=4_000).row()], START_MS + 1)
     assert not known.suspects
     assert known.orders["o-1"].price == 4_000
+
+
+def test_positions_of_a_read_model_that_lags_are_not_taken():
+    venue = Venue()
+    known = AccountFacts(0, venue)
+    known.fill_frame(FILL.frame())
+    assert not known.portfolio_read([position_row(0)], balance(1), START_MS)
+    assert (known.positions, known.balance) == ({"SIM-A": 400}, None)
+    assert known.portfolio_read([position_row(400)], balance(2), START_MS + 1)
+    assert known.is_settled
 
 
 def test_a_status_that_nobody_knows_is_looked_at():
