@@ -21,7 +21,7 @@ from soloist_kalshi.numbers import money_from_dollars, money_to_dollars
 from soloist_kalshi.orders import CreateOutcome, OrderClient
 from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer
-from soloist_kalshi.websocket import Gap, WebSocketClient
+from soloist_kalshi.websocket import Gap, WebSocketClient, WebSocketPolicy
 
 BASE_PATH = "/trade-api/v2"
 ORDERS = "/portfolio/events/orders"
@@ -211,7 +211,14 @@ class Desk:
 class Socket:
     """A connection of the venue client: `frames` are all decoded frames so far, `closed` why connections ended."""
 
-    def __init__(self, exchange: Venue, signer: Signer, *, reconnects: bool = False) -> None:
+    def __init__(
+        self,
+        exchange: Venue,
+        signer: Signer,
+        *,
+        reconnects: bool = False,
+        policy: WebSocketPolicy | None = None,
+    ) -> None:
         self._reconnects = reconnects
         self.frames: list[Frame] = []
         self.raw: list[dict[str, Any]] = []
@@ -228,6 +235,7 @@ class Socket:
             on_opened=self.opened.set,
             on_gap=self.gaps.append,
             ca_file=exchange.ca_file,
+            policy=policy,
         )
 
     def _on_frame(self, raw: bytes) -> None:

@@ -185,11 +185,14 @@ async def test_forbidden(desk, arm):
 @card(
     "C277",
     section="10",
-    title="Restricted keys refused by tier: 403 for an own public key, and nothing is made",
+    title="Keys refused by tier, own public ones and restricted ones: 403, and nothing is made",
 )
-async def test_keys_refused_by_tier(desk):
+async def test_keys_refused_by_tier(desk, arm):
     with pytest.raises(VenueForbidden):
         await desk.reads.create_api_key("mine", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")
+    arm("forbidden", method="POST", endpoint="/api_keys/generate")
+    with pytest.raises(VenueForbidden):
+        await desk.reads.generate_api_key("restricted", subaccount=1)
     assert len(await desk.reads.list_api_keys()) == 1
 
 
