@@ -31,7 +31,7 @@ from soloist_fence.commands import (
 )
 from soloist_fence.driver import boottime_ms
 from soloist_fence.venue import Venue
-from soloist_kalshi.rest import RestClient
+from soloist_kalshi.rest_keys import KeyClient
 from soloist_kalshi.signing import Signer
 
 from tests.unit.soloist_fence.fence_world import CLUSTER_ID, World, attempt_of
@@ -62,9 +62,9 @@ class Exchange:
         """Replace the faults in force."""
         httpx.post(f"{self.admin_url}/admin/faults", json=list(faults), timeout=5).raise_for_status()
 
-    def client(self, signer: Signer) -> RestClient:
+    def client(self, signer: Signer) -> KeyClient:
         """A client of the REST interface."""
-        return RestClient(self.rest_url, signer, ca_file=self.ca_file)
+        return KeyClient(self.rest_url, signer, ca_file=self.ca_file)
 
 
 @contextlib.contextmanager
