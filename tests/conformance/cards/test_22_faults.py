@@ -258,7 +258,7 @@ async def test_a_late_fill_after_a_cancel(exchange, desks, arm, socket, desk):
     other = await desks()
     await socket.sid(socket.client.subscribe(["fill", "user_orders"]), "user_orders")
     made = await desk.bid("0.50", "5.00")
-    arm("late_fill_after_cancel", delay_ms=1_500)
+    arm("late_fill_after_cancel", delay_ms=3_000)
     await other.ask("0.50", "2.00")
     gone = await desk.cancel(made.order_id)
     assert isinstance(gone, Cancelled)
