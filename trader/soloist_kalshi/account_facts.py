@@ -162,7 +162,8 @@ class AccountFacts:
 
     def order_frame(self, message: frames.UserOrderMessage) -> None:
         """Take a user_order frame; one without a status that we know only makes the order suspect."""
-        if message.subaccount_number not in {None, self.subaccount}:
+        is_known = message.order_id in self.orders or message.client_order_id in self.intents
+        if not self._is_ours(message.subaccount_number, is_known=is_known):
             return
         if message.status == "unknown":
             self._ask(message.order_id)
@@ -188,7 +189,7 @@ class AccountFacts:
 
     def fill_frame(self, message: frames.FillMessage) -> None:
         """Take a fill frame."""
-        if message.subaccount not in {None, self.subaccount}:
+        if not self._is_ours(message.subaccount, is_known=message.order_id in self.orders):
             return
         self._add_fill(
             FillFacts(
@@ -205,7 +206,7 @@ class AccountFacts:
 
     def position_frame(self, message: frames.MarketPositionMessage) -> None:
         """Take a market_position frame. It has no order among the others, so it only raises a doubt, which a REST read settles."""
-        if message.subaccount not in {None, self.subaccount}:
+        if not self._is_ours(message.subaccount, is_known=False):
             return
         if count_from_text(message.position_fp) != self.positions.get(message.market_ticker, 0):
             self._doubt()
@@ -306,6 +307,17 @@ class AccountFacts:
                 self._filled.pop(order_id, None)
             self.fills = {key: fill for key, fill in self.fills.items() if fill.order_id not in gone}
         return len(gone)
+
+    def _is_ours(self, subaccount: int | None, *, is_known: bool) -> bool:
+        """Whether a frame is of this subaccount.
+
+        One that names none may be the primary's, because the venue leaves empty fields out: a numbered subaccount takes it for orders
+        that it knows, and for others has a read decide.
+        """
+        if subaccount is None and self.subaccount and not is_known:
+            self._doubt()
+            return False
+        return subaccount in {None, self.subaccount}
 
     def _merge(self, news: OrderFacts, *, is_read: bool) -> None:
         """Put news of an order together with what is known of it.

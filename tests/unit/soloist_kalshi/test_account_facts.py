@@ -98,6 +98,20 @@ def test_a_trade_with_oneself_is_two_fills():
     assert known.positions == {}
 
 
+def test_frames_that_name_no_subaccount_may_be_the_primary_ones():
+    """Empty fields are left out (section 7): a numbered subaccount believes them of its own orders, and has REST decide about others."""
+    known = AccountFacts(subaccount=3)
+    known.order_frame(NEW.frame())
+    known.fill_frame(FILL.frame())
+    known.position_frame(position_frame(5))
+    assert (known.orders, known.fills, known.positions) == ({}, {}, {})
+    assert not known.is_settled
+    known.intend(NEW.order(), START_MS)
+    known.order_frame(NEW.frame())
+    known.fill_frame(FILL.frame())
+    assert (state(known)[0], known.positions) == ("resting", {"SIM-A": 400})
+
+
 def test_frames_of_another_subaccount_are_not_ours():
     known = facts()
     known.order_frame(NEW.frame(subaccount_number=3))
