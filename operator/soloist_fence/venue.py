@@ -23,7 +23,7 @@ from soloist_kalshi.errors import (
     VenueUnavailable,
     VenueUnreachable,
 )
-from soloist_kalshi.rest import RestClient
+from soloist_kalshi.rest_keys import KeyClient
 from soloist_kalshi.signing import KeyType, Signer
 
 from soloist_fence.api import MANAGEMENT_KEY_FIELD, Reason, VenueKey
@@ -46,7 +46,7 @@ class Venue:
         self._rest_url = rest_url
         self._ca_file = ca_file
         self._subaccount = subaccount
-        self._client = RestClient(rest_url, management_key, ca_file=ca_file)
+        self._client = KeyClient(rest_url, management_key, ca_file=ca_file)
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,7 +135,7 @@ class Venue:
     async def accepts(self, key: IssuedKey) -> bool:
         """Whether the venue still accepts a key: a signed read; 401 is the only no."""
         signer = Signer.from_pem(key.key_id, key.private_key_pem.encode())
-        async with RestClient(
+        async with KeyClient(
             self._rest_url, signer, ca_file=self._ca_file, clock=self._client.clock
         ) as client:
             try:

@@ -15,6 +15,7 @@ from soloist_operator.objects import Object, deleting, dig
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
 _KUBELET = "kubelet"
+_LOST = "ContainerStatusUnknown"
 
 
 class Sight(enum.Enum):
@@ -107,22 +108,26 @@ def _container_clause(status: Object | None) -> str | None:
     if status is None:
         return "has no reported state"
     terminated = dig(status, "state", "terminated")
-    if terminated is not None:
-        if terminated.get("reason") == "ContainerStatusUnknown":
-            return "was lost by the kubelet (ContainerStatusUnknown)"
-        return None
     if _never_created(status):
         return None
-    return "is not terminated"
+    if terminated is None:
+        return "is not terminated"
+    if terminated.get("reason") == _LOST:
+        return f"was lost by the kubelet ({_LOST})"
+    return None
 
 
 def _never_created(status: Object) -> bool:
-    """A container behind a failed init container stays `waiting` for ever: there was never a process to end.
+    """A container that was never created: there is no process to end.
 
-    The kubelet leaves such containers as they are when it ends a pod (status_manager.go, TerminatePod).
+    When the kubelet ends a pod (status_manager.go, TerminatePod), a container behind a failed init container stays
+    `waiting` for ever; and the first init container of a pod that was deleted before anything started is called
+    ContainerStatusUnknown like one that was lost, but has no container id and no past.
     """
+    terminated = dig(status, "state", "terminated") or {}
     return (
-        dig(status, "state", "waiting") is not None
+        (dig(status, "state", "waiting") is not None or terminated.get("reason") == _LOST)
+        and not terminated.get("containerID")
         and not status.get("containerID")
         and not status.get("lastState")
         and not status.get("restartCount")

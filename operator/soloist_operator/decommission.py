@@ -111,14 +111,18 @@ def _end_engine(farewell: _Farewell) -> Plan | None:
     if stateful_set is not None and dig(stateful_set, "spec", "replicas") != 0 and not deleting(stateful_set):
         draft.do(ScaleToZero(stateful_set))
         return farewell.end(no("Stopping", "the engine is asked to stop"), Again(POD_LOOK_S))
-    draft.actions.extend(custody.strays(observed))
+    why = f"abandoned by a person: {farewell.abandoned}"
+    if farewell.abandoned:
+        for stray in observed.strays:
+            draft.do(SetFinalizer(kinds.POD, stray.pod, FENCE_FINALIZER, present=False, why=why))
+    else:
+        draft.actions.extend(custody.strays(observed))
     if pod is None and observed.strays:
         names = ", ".join(name_of(stray.pod) for stray in observed.strays)
         return farewell.end(no("Stopping", f"pod {names} beside the engine is ending"), Again(POD_LOOK_S))
     if pod is None:
         return _await_controller(farewell)
     if farewell.abandoned and FENCE_FINALIZER in finalizers(pod):
-        why = f"abandoned by a person: {farewell.abandoned}"
         draft.do(SetFinalizer(kinds.POD, pod, FENCE_FINALIZER, present=False, why=why))
         return farewell.end(no("Abandoned", why), Again(POD_LOOK_S))
     guard = custody.guard(observed, farewell.context.now)

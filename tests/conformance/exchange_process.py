@@ -63,6 +63,8 @@ class ExchangeProcess:
         self._listen, self._admin_listen = "127.0.0.1:0", "127.0.0.1:0"
         self._process: subprocess.Popen[bytes] | None = None
         self.rest_url = self.ws_url = self.admin_url = ""
+        # No certificates to load, which costs more than the call; no connection kept, which a kill would break.
+        self._admin = httpx.Client(verify=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
         self.ca_file: str | None = None
         self.start()
 
@@ -122,6 +124,7 @@ class ExchangeProcess:
 
     def close(self) -> None:
         """End it if it runs, however the test went."""
+        self._admin.close()
         if self._process is not None:
             self.stop()
 
@@ -163,13 +166,13 @@ class ExchangeProcess:
     def admin(self, path: str, **query: object) -> Any:
         """GET a path below /admin as JSON, such as `admin("events", account="demo")`."""
         params = {name: str(value) for name, value in query.items()}
-        reply = httpx.get(f"{self.admin_url}/admin/{path}", params=params, timeout=5)
+        reply = self._admin.get(f"{self.admin_url}/admin/{path}", params=params)
         assert reply.status_code == 200, f"GET /admin/{path}: {reply.status_code} {reply.text}"
         return reply.json()
 
     def tell(self, path: str, content: object, method: str = "POST") -> Any:
         """Send JSON to a path below /admin, such as `tell("pause", {"what": "trading", "active": False})`."""
-        reply = httpx.request(method, f"{self.admin_url}/admin/{path}", json=content, timeout=5)
+        reply = self._admin.request(method, f"{self.admin_url}/admin/{path}", json=content)
         assert reply.is_success, f"{method} /admin/{path}: {reply.status_code} {reply.text}"
         return reply.json() if reply.content else None
 
@@ -199,11 +202,11 @@ class ExchangeProcess:
 
     def faults(self, *faults: dict[str, object]) -> None:
         """Replace the faults in force; none takes them all away."""
-        httpx.post(f"{self.admin_url}/admin/faults", json=list(faults), timeout=5).raise_for_status()
+        self.tell("faults", list(faults))
 
     def disconnect(self, account: str = "") -> int:
         """End the WebSocket connections of an account ("" = all) and return how many there were."""
-        reply = httpx.post(f"{self.admin_url}/admin/disconnect", params={"account": account}, timeout=5)
+        reply = self._admin.post(f"{self.admin_url}/admin/disconnect", params={"account": account})
         return int(reply.raise_for_status().json()["disconnected"])
 
     def account(self, name: str) -> Any:

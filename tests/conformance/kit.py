@@ -16,12 +16,12 @@ from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.endpoint import tls_context
 from soloist_kalshi.errors import VenueError
 from soloist_kalshi.frames import Frame
-from soloist_kalshi.messages import AmendOrder, CreateOrder, Order, SubaccountTransfer
+from soloist_kalshi.messages import AmendOrder, CreateOrder, Order, ShardTransfer, SubaccountTransfer
 from soloist_kalshi.numbers import money_from_dollars, money_to_dollars
 from soloist_kalshi.orders import CreateOutcome, OrderClient
 from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer
-from soloist_kalshi.websocket import Gap, WebSocketClient
+from soloist_kalshi.websocket import Gap, WebSocketClient, WebSocketPolicy
 
 BASE_PATH = "/trade-api/v2"
 ORDERS = "/portfolio/events/orders"
@@ -191,17 +191,17 @@ class Desk:
                     row.order_id, market_ticker=row.ticker, subaccount=0, deadline_ms=DEADLINE_MS
                 )
 
-    def move_to_shard(self, shard: int, dollars: str) -> None:
+    async def move_to_shard(self, shard: int, dollars: str) -> None:
         """Move money of the primary subaccount from shard 0 to another one (section 11)."""
-        body = {
-            "source": "event_contract",
-            "destination": "event_contract",
-            "amount": money_from_dollars(dollars) // 100,
-            "source_exchange_shard": 0,
-            "destination_exchange_shard": shard,
-        }
-        reply = self.raw("POST", "/portfolio/intra_exchange_instance_transfer", json=body)
-        assert reply.status_code == 200, reply.text
+        await self.reads.transfer_between_shards(
+            ShardTransfer(
+                source="event_contract",
+                destination="event_contract",
+                amount=money_from_dollars(dollars) // 100,
+                source_exchange_shard=0,
+                destination_exchange_shard=shard,
+            )
+        )
 
     def raw(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one signed request as bytes on the wire, see `signed`."""
@@ -211,7 +211,14 @@ class Desk:
 class Socket:
     """A connection of the venue client: `frames` are all decoded frames so far, `closed` why connections ended."""
 
-    def __init__(self, exchange: Venue, signer: Signer, *, reconnects: bool = False) -> None:
+    def __init__(
+        self,
+        exchange: Venue,
+        signer: Signer,
+        *,
+        reconnects: bool = False,
+        policy: WebSocketPolicy | None = None,
+    ) -> None:
         self._reconnects = reconnects
         self.frames: list[Frame] = []
         self.raw: list[dict[str, Any]] = []
@@ -228,6 +235,7 @@ class Socket:
             on_opened=self.opened.set,
             on_gap=self.gaps.append,
             ca_file=exchange.ca_file,
+            policy=policy,
         )
 
     def _on_frame(self, raw: bytes) -> None:

@@ -16,7 +16,7 @@ _EMPTY: dict[str, Any] = {"sides": "none"}
 _DAY_MS = 24 * 3600 * 1000
 # Kind: how many there are, and what is different in them. Their tickers are KIND-1, KIND-2 and so on.
 _KINDS: dict[str, tuple[int, dict[str, Any]]] = {
-    "card": (400, {}),
+    "card": (700, {}),
     "empty": (20, _EMPTY),
     "deci": (10, _EMPTY | {"price_level_structure": "deci_cent"}),
     "tapered": (10, _EMPTY | {"price_level_structure": "tapered_deci_cent"}),

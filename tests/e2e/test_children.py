@@ -107,14 +107,19 @@ def test_a_deleted_statefulset_comes_back_without_a_second_engine(running: Bot) 
     running.oracle.assert_one_live_order_per_slot(running.account.name)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_pod_beside_the_engine_is_ended_and_its_name_released(running: Bot) -> None:
     """What `kubectl scale statefulset demo --replicas=2` may leave: a fenced pod that is not the engine."""
     engine = running.get("pod", "demo-0")
-    stray = f"{running.name}-1"
-    running.kubectl("apply", "-f", "-", input=json.dumps(pod_like(engine, stray)))
+    stray = f"{running.name}-7"
+    running.kubectl("create", "-f", "-", input=json.dumps(pod_like(engine, stray)))
     eventually(lambda: not running.exists("pod", stray), 120, running.story)
     assert running.get("pod", "demo-0")["metadata"]["uid"] == engine["metadata"]["uid"]
+    fenced = json.loads(
+        running.kubectl("get", "pods", "-l", f"soloist.trade/bot={running.name}", "-o", "json")
+    )
+    names = [p["metadata"]["name"] for p in fenced["items"] if p["metadata"].get("finalizers")]
+    assert names == ["demo-0"], "what scaling by hand made in an earlier test is gone, too"
 
 
 def pod_like(engine: dict, name: str) -> dict:

@@ -27,7 +27,6 @@ __all__ = [
     "wall_clock_ms",
 ]
 
-WINDOW_MS: Final = Switches().clock_past_ms
 LONGEST_TIMESTAMP: Final = 15
 _KEY, _TIMESTAMP, _SIGNATURE = HEADER_KEY.lower(), HEADER_TIMESTAMP.lower(), HEADER_SIGNATURE.lower()
 _SHA256: Final = hashes.SHA256()

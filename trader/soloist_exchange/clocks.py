@@ -62,6 +62,8 @@ class VirtualClock:
         assert now_ms >= self._now_ms
         self._now_ms = now_ms
 
-    def keep(self) -> None:
-        """Write the time down."""
-        self._file.write_text(str(self._now_ms), encoding="ascii")
+    def keep(self, until_ms: int) -> None:
+        """Write down where the clock is about to go, whole or not at all: a kill on the way must not bring back an earlier time."""
+        temporary = self._file.with_name(f".{self._file.name}")
+        temporary.write_text(str(until_ms), encoding="ascii")
+        temporary.replace(self._file)

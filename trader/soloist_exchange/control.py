@@ -52,6 +52,7 @@ class Control:
             raise Refused(400, "bad_request", f"advance_ms must be 0 to {LONGEST_ADVANCE_MS}")
         async with self._advancing:
             until_ms = clock.now_ms() + by_ms
+            clock.keep(until_ms)
             steps = 0
             while (due_ms := self.step()) is not None and due_ms <= until_ms:
                 if due_ms > clock.now_ms():
@@ -60,6 +61,5 @@ class Control:
                 if steps % STEPS_BETWEEN_TURNS == 0:
                     await asyncio.sleep(0)  # requests go on, at the time that it is now
             clock.move_to(until_ms)
-            clock.keep()
             self.step()
             return until_ms

@@ -53,6 +53,8 @@ class Exchange(Accounts):
             if market.ticker not in held:
                 self._writer.on_market_state(market)
         venue.ledger.recount()
+        # What fell due while nothing served ends before the participants could trade with it.
+        venue.tick()
         self.flow.begin()
         self.commit()
 

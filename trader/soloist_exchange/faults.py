@@ -222,11 +222,6 @@ class Faults:
                 return FrameFault("frame_dropped")
         return None
 
-    def drops_frame(self, account: str, channel: str) -> bool:
-        """Whether a frame of a channel is dropped on the way to an account."""
-        fault = self.frame(account, channel)
-        return fault is not None and fault.kind == "frame_dropped"
-
     def _arm(self, armed: list[_Armed]) -> None:
         self._armed = armed
         self._frames = [item for item in armed if item.fault.kind in {*_FRAME_KINDS, *_CONNECTION_KINDS}]

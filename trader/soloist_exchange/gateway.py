@@ -18,6 +18,7 @@ from soloist_exchange.exchange import Exchange
 from soloist_exchange.faults import Fault, Faults, How
 from soloist_exchange.feed import Feed, Session
 from soloist_exchange.http import HTML, Connection, Connections, HttpRequest, Slot
+from soloist_exchange.markets import MarketStatus
 from soloist_exchange.metrics import RequestTimes, Usage
 from soloist_exchange.rest_call import Reply, Request, Route, encode, not_found
 from soloist_exchange.router import Router
@@ -280,7 +281,9 @@ class Wire:
         if kind == "forbidden":
             raise restricted()
         if kind == "market_paused":
-            self._exchange.venue.deactivate(fault.ticker)
+            market = self._exchange.venue.markets.get(fault.ticker)
+            if market is not None and market.status == MarketStatus.ACTIVE:
+                self._exchange.venue.deactivate(fault.ticker)
             return False
         if kind == "error_before":
             _fail(fault, slot)

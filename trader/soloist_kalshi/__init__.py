@@ -22,6 +22,7 @@ __all__ = [
     "orders",
     "planner",
     "rest",
+    "rest_keys",
     "signing",
     "staleness",
     "websocket",

@@ -6,13 +6,13 @@ Everything here is pure and synchronous; `account_view` does the reading. The ru
 * what else an order is (price, remaining) comes from the newest `last_update` that was seen, never from an older one;
 * a fill is known by trade and order, and counts once whoever tells of it;
 * positions and balance come from a REST read between two reads of the fills that agree; later fills move the position from there;
-* a read answers only the questions that were raised before it was sent;
+* the read model lags behind (section 3.5): a read answers only the questions that were raised before the time that it shows;
 * an intent (a client order id that may have reached the venue) stays open until the order list shows the order, or provably does not.
 
 Prices in 1/10 000 dollar, counts in 1/100 contract, money in 1/1 000 000 dollar, times in Unix ms.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -75,22 +75,30 @@ class Intent:
     sent_ms: int
 
 
+def _no_time() -> int:
+    return 0
+
+
 @dataclass(slots=True)
 class AccountFacts:
-    """The facts of one subaccount. `changes` grows with every fact that is new."""
+    """The facts of one subaccount. `changes` grows with every fact that is new.
+
+    `clock_ms` returns the venue's time, late rather than early: questions are stamped with it, and reads with the time that they show.
+    """
 
     subaccount: int
+    clock_ms: Callable[[], int] = _no_time
     orders: dict[str, OrderFacts] = field(default_factory=dict)
     fills: dict[tuple[str, str], FillFacts] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     balance: int | None = None
     intents: dict[str, Intent] = field(default_factory=dict)
     suspects: dict[str, int] = field(default_factory=dict)
-    questions: int = 0
     changes: int = 0
     late_orders: int = 0
     repeated_fills: int = 0
     doubts: int = 0
+    doubted_ms: int = 0
     portfolio_doubted: bool = False
     _filled: dict[str, int] = field(default_factory=dict)
     _lacking: set[str] = field(default_factory=set)
@@ -154,7 +162,8 @@ class AccountFacts:
 
     def order_frame(self, message: frames.UserOrderMessage) -> None:
         """Take a user_order frame; one without a status that we know only makes the order suspect."""
-        if message.subaccount_number not in {None, self.subaccount}:
+        is_known = message.order_id in self.orders or message.client_order_id in self.intents
+        if not self._is_ours(message.subaccount_number, is_known=is_known):
             return
         if message.status == "unknown":
             self._ask(message.order_id)
@@ -180,7 +189,7 @@ class AccountFacts:
 
     def fill_frame(self, message: frames.FillMessage) -> None:
         """Take a fill frame."""
-        if message.subaccount not in {None, self.subaccount}:
+        if not self._is_ours(message.subaccount, is_known=message.order_id in self.orders):
             return
         self._add_fill(
             FillFacts(
@@ -197,20 +206,15 @@ class AccountFacts:
 
     def position_frame(self, message: frames.MarketPositionMessage) -> None:
         """Take a market_position frame. It has no order among the others, so it only raises a doubt, which a REST read settles."""
-        if message.subaccount not in {None, self.subaccount}:
+        if not self._is_ours(message.subaccount, is_known=False):
             return
         if count_from_text(message.position_fp) != self.positions.get(message.market_ticker, 0):
             self._doubt()
 
     # REST reads
 
-    def orders_read(self, rows: Iterable[Order], asked: int | None = None) -> None:
-        """Take rows of an order list, or single orders.
-
-        `asked` is `questions` as it was when the read was sent (None: now): a row answers no question that was raised after that.
-        """
-        if asked is None:
-            asked = self.questions
+    def orders_read(self, rows: Iterable[Order], as_of_ms: int | None = None) -> None:
+        """Take rows of an order list, or single orders, that show the venue at `as_of_ms` or later (None: after everything here)."""
         for row in rows:
             self._merge(
                 OrderFacts(
@@ -227,7 +231,7 @@ class AccountFacts:
                 ),
                 is_read=True,
             )
-            if self.suspects.get(row.order_id, asked) <= asked:
+            if as_of_ms is None or self.suspects.get(row.order_id, as_of_ms) < as_of_ms:
                 self.suspects.pop(row.order_id, None)
 
     def fills_read(self, rows: Iterable[Fill]) -> None:
@@ -247,8 +251,15 @@ class AccountFacts:
                 is_read=True,
             )
 
-    def portfolio_read(self, positions: Iterable[MarketPosition], balance: Balance) -> None:
-        """Take positions and balance that were read while nothing moved them: `doubts` stood still (the caller has checked)."""
+    def portfolio_read(
+        self, positions: Iterable[MarketPosition], balance: Balance, as_of_ms: int | None = None
+    ) -> bool:
+        """Take positions and balance that show the venue at `as_of_ms` or later; return False for a moment that doubts have outlived.
+
+        The caller has checked that nothing moved while they were read: that `doubts` stood still.
+        """
+        if as_of_ms is not None and self.doubted_ms >= as_of_ms:
+            return False
         read: dict[str, int] = {}
         for row in positions:
             read[row.ticker] = read.get(row.ticker, 0) + count_from_text(row.position_fp)
@@ -256,6 +267,7 @@ class AccountFacts:
         self.balance = money_from_dollars(balance.balance_dollars)
         self.portfolio_doubted = False
         self.changes += 1
+        return True
 
     def absent(self, client_order_id: str) -> None:
         """Close an intent whose order is provably not at the venue."""
@@ -295,6 +307,17 @@ class AccountFacts:
                 self._filled.pop(order_id, None)
             self.fills = {key: fill for key, fill in self.fills.items() if fill.order_id not in gone}
         return len(gone)
+
+    def _is_ours(self, subaccount: int | None, *, is_known: bool) -> bool:
+        """Whether a frame is of this subaccount.
+
+        One that names none may be the primary's, because the venue leaves empty fields out: a numbered subaccount takes it for orders
+        that it knows, and for others has a read decide.
+        """
+        if subaccount is None and self.subaccount and not is_known:
+            self._doubt()
+            return False
+        return subaccount in {None, self.subaccount}
 
     def _merge(self, news: OrderFacts, *, is_read: bool) -> None:
         """Put news of an order together with what is known of it.
@@ -351,13 +374,13 @@ class AccountFacts:
             self._lacking.discard(order_id)
 
     def _ask(self, order_id: str) -> None:
-        """Raise a question about an order, which a read sent from now on answers."""
-        self.questions += 1
-        self.suspects[order_id] = self.questions
+        """Raise a question about an order, which a read of what is true from now on answers."""
+        self.suspects[order_id] = self.clock_ms()
 
     def _doubt(self) -> None:
         """Something moved, or may have: what it did to positions, collateral and money is the venue's to say."""
         self.doubts += 1
+        self.doubted_ms = self.clock_ms()
         self.changes += 1
         self.portfolio_doubted = True
 

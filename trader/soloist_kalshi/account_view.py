@@ -53,6 +53,7 @@ class AccountViewPolicy:
 class AccountView:
     """Keeps the facts of one subaccount. Run `run` as a task; `close` ends it.
 
+    `as_of_ms` is the venue's time (Unix ms) that the last read showed: the view is true as of then, whatever frames were lost.
     `on_change()` is synchronous and called after facts changed. Whoever sends orders tells `facts` of intents and outcomes.
     """
 
@@ -70,8 +71,9 @@ class AccountView:
         random: Random | None = None,
         budget: AttemptBudget | None = None,
     ) -> None:
-        self.facts = AccountFacts(check_subaccount(subaccount))
+        self.facts = AccountFacts(check_subaccount(subaccount), self._latest_venue_ms)
         self.policy = policy if policy is not None else AccountViewPolicy()
+        self.as_of_ms = 0
         self.reads = 0
         self.failed_reads = 0
         self.last_error: VenueError | None = None
@@ -136,10 +138,13 @@ class AccountView:
     async def _read_once(self) -> bool:
         self.reads += 1
         generation = self._generation
-        await self._read_orders()
+        # First, because every read after it shows this moment or a later one.
+        as_of_ms = time_to_ms((await self._rest.get_user_data_timestamp()).as_of_time)
+        await self._read_orders(as_of_ms)
         await self._read_missing_fills()  # before positions, which have them in already
-        agreed = await self._read_portfolio()
-        await self._close_intents()
+        agreed = await self._read_portfolio(as_of_ms)
+        await self._close_intents(as_of_ms)
+        self.as_of_ms = as_of_ms
         self._tell()
         if agreed and generation == self._generation and len(self._subscribed) == len(_CHANNELS):
             self._is_current = True
@@ -147,6 +152,11 @@ class AccountView:
         if settled:
             self.facts.forget(self._rest.clock.venue_ms() - self.policy.keep_ms)
         return settled
+
+    def _latest_venue_ms(self) -> int:
+        """The venue's time now, or somewhat later: a question must not look older than it is."""
+        clock = self._rest.clock
+        return clock.venue_ms() + (clock.uncertainty_ms or 0)
 
     # REST
 
@@ -172,21 +182,20 @@ class AccountView:
             is_quiet = settled and self._is_current
             wait_ms = self.policy.period_ms if is_quiet else self.policy.retry_ms
 
-    async def _read_orders(self) -> None:
+    async def _read_orders(self, as_of_ms: int) -> None:
         """Read what rests, and ask for every order by name that should rest and does not, or that is suspect."""
         facts = self.facts
-        believed, asked = {order.order_id for order in facts.resting} | set(facts.suspects), facts.questions
+        believed = {order.order_id for order in facts.resting} | set(facts.suspects)
         rows = await self._rest.list_orders(subaccount=facts.subaccount, status="resting")
-        facts.orders_read(rows, asked)
+        facts.orders_read(rows, as_of_ms)
         for order_id in believed - {row.order_id for row in rows}:
-            asked = facts.questions
             try:
-                facts.orders_read([await self._rest.get_order(order_id)], asked)
+                facts.orders_read([await self._rest.get_order(order_id)], as_of_ms)
             except VenueNotFound:
                 # Not in the read model yet (section 3.5), or in history by now: the next read asks again.
                 continue
 
-    async def _read_portfolio(self) -> bool:
+    async def _read_portfolio(self, as_of_ms: int) -> bool:
         """Read positions and balance while nothing moves; return whether such a moment was found."""
         facts = self.facts
         from_s = (self._fills_from_ms - self.policy.overlap_ms) // 1_000
@@ -200,8 +209,9 @@ class AccountView:
             # Settlements and deposits are no fills: they show between the two balances.
             stood_still = before == after and money.balance_dollars == balance.balance_dollars
             if stood_still and facts.doubts == doubts:
-                facts.portfolio_read(positions, balance)
-                self._fills_from_ms = began_ms
+                if not facts.portfolio_read(positions, balance, as_of_ms):
+                    return False  # the read model has not seen yet what we have: the next read
+                self._fills_from_ms = min(began_ms, as_of_ms)
                 return True
             before = after
         return False
@@ -216,23 +226,21 @@ class AccountView:
         for order_id in facts.incomplete:
             facts.fills_read(await self._rest.list_fills(subaccount=facts.subaccount, order_id=order_id))
 
-    async def _close_intents(self) -> None:
+    async def _close_intents(self, as_of_ms: int) -> None:
         """Look for open intents in the order list: there is no look-up by client order id (section 8.1)."""
         facts = self.facts
         if not facts.intents:
             return
-        as_of_ms = time_to_ms((await self._rest.get_user_data_timestamp()).as_of_time)
         first_ms: dict[str, int] = {}
         for intent in facts.intents.values():
             ticker = intent.order.ticker
             first_ms[ticker] = min(first_ms.get(ticker, intent.sent_ms), intent.sent_ms)
         open_before = dict(facts.intents)
         for ticker, from_ms in first_ms.items():
-            asked = facts.questions
             rows = await self._rest.list_orders(
                 subaccount=facts.subaccount, ticker=ticker, min_ts=(from_ms - self.policy.overlap_ms) // 1_000
             )
-            facts.orders_read((row for row in rows if row.client_order_id in facts.intents), asked)
+            facts.orders_read((row for row in rows if row.client_order_id in facts.intents), as_of_ms)
         for client_order_id, intent in open_before.items():
             is_same = facts.intents.get(client_order_id) is intent  # not sent or answered meanwhile
             if is_same and as_of_ms >= intent.sent_ms + self.policy.absent_after_ms:

@@ -145,7 +145,7 @@ def _parse_date_ms(header: str | None) -> int | None:
         return None
     try:
         moment = parsedate_to_datetime(header)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

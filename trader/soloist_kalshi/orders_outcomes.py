@@ -165,7 +165,7 @@ def judge(reply: Reply) -> Reply | Rejected | Unknown:
         return reply
     error = parse_error_body(reply.status, reply.body)
     definite = 400 <= reply.status < 500 and reply.status != _REQUEST_TIMEOUT  # noqa: PLR2004 - the 4xx class
-    if definite and error.code not in _NOT_THE_VENUE:
+    if definite and error.code.lower() not in _NOT_THE_VENUE | _INDEFINITE_CODES:
         return Rejected(error.status, error.code, _words(error))
     return Unknown(str(error))
 

@@ -84,7 +84,8 @@ class Change:
 def plan(current: FeedPlan, wanted: Iterable[str]) -> FeedPlan:
     """Return a plan for exactly the wanted tickers in which every ticker that is in a slot with room for it stays there.
 
-    New tickers fill slots that are in use first, in their order, and then the first free ones. Raises FeedPlanError when they do not fit.
+    New tickers fill slots that keep something first, then those that were emptied, then free ones, those of open connections before
+    others. Raises FeedPlanError when they do not fit.
     """
     open_tickers = dict.fromkeys(wanted)
     kept: dict[Slot, tuple[str, ...]] = {}
@@ -96,7 +97,8 @@ def plan(current: FeedPlan, wanted: Iterable[str]) -> FeedPlan:
             kept[slot] = tuple(staying)
     result = replace(current, tickers=kept)
     waiting = list(open_tickers)
-    for slot in (*sorted(kept), *_free_slots(result)):
+    emptied = sorted(current.tickers.keys() - kept.keys())
+    for slot in (*sorted(kept), *emptied, *_free_slots(current)):
         if not waiting:
             break
         room = result.room(slot)

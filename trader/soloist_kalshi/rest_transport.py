@@ -139,14 +139,17 @@ class RestTransport:
         query: Query | None = None,
         template: str | None = None,
     ) -> bytes:
-        """Send a write exactly once and return the body of its success."""
+        """Send a write exactly once and return the body of its success.
+
+        It draws from the Read bucket: the venue bills only orders and their groups to Write (section 4).
+        """
         deadline_ms = self.clock.monotonic_ms() + self._policy.deadline_ms
-        await self._wait_for(self.buckets.write, self.costs.cost(method, template or path), path, deadline_ms)
+        await self._wait_for(self.buckets.read, self.costs.cost(method, template or path), path, deadline_ms)
         status, body = await self._once(method, path, query=query, content=content, signed=True)
         if not _is_success(status):
             refusal = self._refusal(status, body, path)
             if isinstance(refusal, VenueRateLimited):
-                self.buckets.write.drain()  # the caller's next write waits for its tokens
+                self.buckets.read.drain()  # the caller's next write waits for its tokens
             raise refusal
         return body
 

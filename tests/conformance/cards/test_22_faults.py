@@ -18,7 +18,7 @@ from soloist_kalshi.orders import Accepted, Cancelled, NotSent, OrderClient, Rej
 from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.signing import Signer
 
-from tests.conformance.cards import DEADLINE_S, card, connected, order, place
+from tests.conformance.cards import DEADLINE_MS, DEADLINE_S, card, connected, order, place
 from tests.conformance.kit import ORDERS, Socket
 
 ONCE = ReadPolicy(attempts=1)
@@ -95,7 +95,7 @@ async def test_a_half_open_connection(desk, arm, when):
 
 
 @pytest.mark.parametrize("kind", ["reply_lost_before", "reply_lost_after"])
-@pytest.mark.parametrize("verb", ["create", "cancel", "amend", "decrease", "cancel_all"])
+@pytest.mark.parametrize("verb", ["create", "cancel", "amend", "decrease", "cancel_all", "reset_group"])
 @card(
     "C271",
     section="8.1",
@@ -104,6 +104,7 @@ async def test_a_half_open_connection(desk, arm, when):
 async def test_a_write_is_sent_once(desk, arm, kind, verb):
     # This keeps a connection alive: a library that resends on a dropped one would do it now.
     made = await desk.bid("0.40", "5.00")
+    group = (await desk.orders.create_group(1000, subaccount=0, deadline_ms=DEADLINE_MS)).order_group_id
     arm(kind, times=0)
     if verb == "create":
         outcome = await desk.bid("0.39")
@@ -113,8 +114,10 @@ async def test_a_write_is_sent_once(desk, arm, kind, verb):
         outcome = await desk.amend(made.order_id, "bid", "0.41", "5.00")
     elif verb == "decrease":
         outcome = await desk.decrease(made.order_id, by=100)
+    elif verb == "cancel_all":
+        outcome = await desk.orders.cancel_all(subaccount=0, deadline_ms=DEADLINE_MS)
     else:
-        outcome = await desk.orders.cancel_all(subaccount=0, deadline_ms=5_000)
+        outcome = await desk.orders.reset_group(group, subaccount=0, deadline_ms=DEADLINE_MS)
     assert isinstance(outcome, Unknown)
     assert requests_seen(desk) == 1
 
@@ -182,11 +185,14 @@ async def test_forbidden(desk, arm):
 @card(
     "C277",
     section="10",
-    title="Restricted keys refused by tier: 403 for an own public key, and nothing is made",
+    title="Keys refused by tier, own public ones and restricted ones: 403, and nothing is made",
 )
-async def test_keys_refused_by_tier(desk):
+async def test_keys_refused_by_tier(desk, arm):
     with pytest.raises(VenueForbidden):
         await desk.reads.create_api_key("mine", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")
+    arm("forbidden", method="POST", endpoint="/api_keys/generate")
+    with pytest.raises(VenueForbidden):
+        await desk.reads.generate_api_key("restricted", subaccount=1)
     assert len(await desk.reads.list_api_keys()) == 1
 
 
@@ -252,7 +258,7 @@ async def test_a_late_fill_after_a_cancel(exchange, desks, arm, socket, desk):
     other = await desks()
     await socket.sid(socket.client.subscribe(["fill", "user_orders"]), "user_orders")
     made = await desk.bid("0.50", "5.00")
-    arm("late_fill_after_cancel", delay_ms=1_500)
+    arm("late_fill_after_cancel", delay_ms=3_000)
     await other.ask("0.50", "2.00")
     gone = await desk.cancel(made.order_id)
     assert isinstance(gone, Cancelled)

@@ -31,7 +31,7 @@ from soloist_fence.commands import (
 )
 from soloist_fence.driver import boottime_ms
 from soloist_fence.venue import Venue
-from soloist_kalshi.rest import RestClient
+from soloist_kalshi.rest_keys import KeyClient
 from soloist_kalshi.signing import Signer
 
 from tests.unit.soloist_fence.fence_world import CLUSTER_ID, World, attempt_of
@@ -51,8 +51,9 @@ class Exchange:
     state_dir: Path
 
     def account(self, name: str) -> Signer:
-        """Create an account and return its management key, as a person does."""
+        """Create an account and return its management key, as a person does; its tier lets cards follow each other fast."""
         words = ["account", "create", name, "--state-dir", str(self.state_dir), "--print-key"]
+        words += ["--tier", "prestige"]
         printed = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True).stdout
         made = json.loads(printed.splitlines()[-1])
         return Signer.from_pem(made["key_id"], made["private_key"].encode())
@@ -61,9 +62,9 @@ class Exchange:
         """Replace the faults in force."""
         httpx.post(f"{self.admin_url}/admin/faults", json=list(faults), timeout=5).raise_for_status()
 
-    def client(self, signer: Signer) -> RestClient:
+    def client(self, signer: Signer) -> KeyClient:
         """A client of the REST interface."""
-        return RestClient(self.rest_url, signer, ca_file=self.ca_file)
+        return KeyClient(self.rest_url, signer, ca_file=self.ca_file)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ ROUND = 125
 BALANCE = money_from_dollars("10000.00")
 WRITE_MS = 1_000
 SETTLE_S = 90
+LAG_MS = 400
 
 READS = ReadPolicy(attempts=8, request_ms=3_000, deadline_ms=30_000, base_wait_ms=5, cap_wait_ms=200)
 SOCKET = WebSocketPolicy(connect_ms=10_000, idle_ms=20_000, pong_ms=20_000, base_wait_ms=5, cap_wait_ms=100)
@@ -174,11 +175,12 @@ class Trader:
         self.has_acted = True
 
     async def settle(self) -> None:
-        """Wait until the view says itself that it is settled, and then for one more of its periodic reads."""
+        """Wait until the view says itself that it is settled, and that it has read what was true after the last action."""
+        quiet_ms = now_ms()
         async with asyncio.timeout(SETTLE_S):
             while True:
                 try:
-                    if await self.view.read() and self.view.is_current:
+                    if await self.view.read() and self.view.is_current and self.view.as_of_ms > quiet_ms:
                         return
                 except VenueError as error:
                     self.outcomes[f"settling: {type(error).__name__}"] += 1
@@ -280,6 +282,8 @@ class Round:
         make_view: Callable[..., AccountView] = AccountView,
     ) -> None:
         self._exchange = exchange
+        # Every other round reads the past, as the venue's own reads do (section 3.5).
+        self._lag_ms = LAG_MS if seeds.start // ROUND % 2 else 0
         store = Store(exchange.state_dir)
         try:
             self.traders = [
@@ -306,6 +310,8 @@ class Round:
                 for trader in self.traders:
                     await trader.rest.get_account_limits()
                 (await admin.post("/admin/faults", json=faults)).raise_for_status()
+                lag = {"read_model_lag_ms": self._lag_ms}
+                (await admin.patch("/admin/switches", json=lag)).raise_for_status()
                 tasks = [asyncio.create_task(trader.view.run()) for trader in self.traders]
                 acting = asyncio.gather(*(trader.act() for trader in self.traders))
                 await self._pause_a_market(admin)

@@ -49,7 +49,7 @@ class ReopeningFacts(AccountFacts):
 class ReopeningView(AccountView):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
-        self.facts = ReopeningFacts(self.facts.subaccount)
+        self.facts = ReopeningFacts(self.facts.subaccount, self.facts.clock_ms)
 
 
 BROKEN = {

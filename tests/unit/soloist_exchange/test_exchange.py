@@ -321,6 +321,17 @@ def test_an_order_whose_market_closed_meanwhile_is_closed_by_the_restart(starts,
     assert wealth(exchange, one)[2] == {}
 
 
+def test_an_order_that_expired_meanwhile_is_over_before_the_makers_come_back(starts, one):
+    starts.scenario = still("M")
+    exchange = starts.start()
+    order = starts.send(exchange, one, BID, 6000, expiration_ms=starts.clock() + 5_000)
+    exchange.commit()
+    starts.clock.now_ms += 5_000
+    starts.scenario = still("M", levels=5)  # makers sell at 0.51
+    ended = starts.start().store.order(order.order_id)
+    assert (ended.status, ended.reason, ended.filled) == (Status.CANCELED, UpdateReason.EXPIRY_CANCEL, 0)
+
+
 def test_a_market_that_the_scenario_has_no_more_is_there_as_long_as_the_state(starts, one):
     exchange = starts.start()
     starts.send(exchange, one, BID, 5300, 700, ticker="N", time_in_force=IOC)

@@ -192,6 +192,12 @@ async def test_a_market_is_paused_in_the_middle_of_a_burst(desk, user):
     assert (await user.create("M")).status_code == 201
 
 
+async def test_a_pause_that_happens_again_says_nothing_that_the_venue_would_not(desk, user):
+    await desk.faults({"kind": "market_paused", "ticker": "M", "path": ORDERS})
+    replies = [await user.create("M") for _ in range(2)]
+    assert [reply.json()["error"]["code"] for reply in replies] == ["MARKET_INACTIVE"] * 2
+
+
 async def test_a_fill_comes_before_the_reply(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "STOP_S", 0)  # nobody waits for the reply at the end
     async with exchange(tmp_path) as desk:

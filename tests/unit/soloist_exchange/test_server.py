@@ -143,6 +143,21 @@ async def test_the_script_sets_faults_while_it_serves(tmp_path):
         assert (await desk.http.get(f"{desk.listening.rest_url}/markets")).status_code == 503
 
 
+async def test_a_kill_while_the_clock_moves_brings_back_no_earlier_time(tmp_path, monkeypatch):
+    kept = []
+    move_to = VirtualClock.move_to
+
+    def watched(self, now_ms):
+        kept.append([int(file.read_text()) for file in tmp_path.rglob("virtual-clock")])
+        move_to(self, now_ms)
+
+    monkeypatch.setattr(VirtualClock, "move_to", watched)
+    async with exchange(tmp_path, still_markets("M"), clock="virtual") as desk:
+        until_ms = (await desk.admin("POST", "clock", {"advance_ms": 60_000}))["time_ms"]
+    assert kept
+    assert all(times == [until_ms] for times in kept)
+
+
 def test_a_kept_time_that_is_none_is_said(tmp_path):
     file = tmp_path / "virtual-clock"
     file.write_text("yesterday")

@@ -4,11 +4,12 @@ import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import soloist_fence
 from soloist_fence import commands, venue
-from soloist_kalshi import rest
+from soloist_kalshi.rest_keys import KeyClient
 
 PACKAGE = Path(soloist_fence.__file__).parent
 
@@ -35,7 +36,7 @@ def test_only_venue_py_talks_to_the_venue_and_only_so():
     users = [
         path.name
         for path in PACKAGE.glob("*.py")
-        if "soloist_kalshi.rest" in path.read_text(encoding="utf-8")
+        if "soloist_kalshi.rest_keys" in path.read_text(encoding="utf-8")
     ]
     assert users == ["venue.py"]
     called = {
@@ -53,10 +54,11 @@ def test_only_venue_py_talks_to_the_venue_and_only_so():
 
 
 def test_the_client_it_uses_can_write_nothing_but_keys():
-    tree = ast.parse(Path(rest.__file__).read_text(encoding="utf-8"))
     writes = [
         ast.unparse(node)
-        for node in ast.walk(tree)
+        for part in KeyClient.__mro__
+        if part.__module__.startswith("soloist_")
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part))))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_write"
     ]
     assert len(writes) == 2

@@ -98,6 +98,20 @@ def test_a_trade_with_oneself_is_two_fills():
     assert known.positions == {}
 
 
+def test_frames_that_name_no_subaccount_may_be_the_primary_ones():
+    """Empty fields are left out (section 7): a numbered subaccount believes them of its own orders, and has REST decide about others."""
+    known = AccountFacts(subaccount=3)
+    known.order_frame(NEW.frame())
+    known.fill_frame(FILL.frame())
+    known.position_frame(position_frame(5))
+    assert (known.orders, known.fills, known.positions) == ({}, {}, {})
+    assert not known.is_settled
+    known.intend(NEW.order(), START_MS)
+    known.order_frame(NEW.frame())
+    known.fill_frame(FILL.frame())
+    assert (state(known)[0], known.positions) == ("resting", {"SIM-A": 400})
+
+
 def test_frames_of_another_subaccount_are_not_ours():
     known = facts()
     known.order_frame(NEW.frame(subaccount_number=3))
@@ -235,17 +249,34 @@ def test_what_was_not_sent_changes_nothing():
     assert not known.suspects
 
 
-def test_a_read_that_was_sent_before_the_question_does_not_answer_it():
+class Venue:
+    now_ms = START_MS
+
+    def __call__(self):
+        return self.now_ms
+
+
+def test_a_read_of_a_moment_before_the_question_does_not_answer_it():
     """Seed 677: the list was read while an amend was on its way; its old row made the view believe that nothing was open."""
-    known = facts()
+    venue = Venue()
+    known = AccountFacts(0, venue)
     known.order_frame(NEW.frame())
-    asked = known.questions
     known.changed("o-1", Amended("o-1", None, None, None, None, None, 1))
-    known.orders_read([NEW.row()], asked)
+    known.orders_read([NEW.row()], START_MS)
     assert set(known.suspects) == {"o-1"}
-    known.orders_read([NEW.changed(price=4_000).row()], known.questions)
+    known.orders_read([NEW.changed(price=4_000).row()], START_MS + 1)
     assert not known.suspects
     assert known.orders["o-1"].price == 4_000
+
+
+def test_positions_of_a_read_model_that_lags_are_not_taken():
+    venue = Venue()
+    known = AccountFacts(0, venue)
+    known.fill_frame(FILL.frame())
+    assert not known.portfolio_read([position_row(0)], balance(1), START_MS)
+    assert (known.positions, known.balance) == ({"SIM-A": 400}, None)
+    assert known.portfolio_read([position_row(400)], balance(2), START_MS + 1)
+    assert known.is_settled
 
 
 def test_a_status_that_nobody_knows_is_looked_at():

@@ -1,6 +1,7 @@
 """The account view against real sockets: a REST server that tells a scripted truth, and channels whose frames the test sends or loses."""
 
 import asyncio
+from datetime import UTC, datetime
 from random import Random
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,15 +19,16 @@ from soloist_kalshi.frames import (
     UserOrderFrame,
 )
 from soloist_kalshi.orders_outcomes import Amended, Unknown
-from soloist_kalshi.rest import RestClient
+from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.signing import Signer
 
 from tests.unit.soloist_kalshi.account_story import TrueFill, Truth, balance, position_frame, position_row
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, eventually, reply
-from tests.unit.soloist_kalshi.test_rest import QUICK
 from tests.unit.soloist_kalshi.test_websocket import KEYS, Venue
 from tests.unit.soloist_kalshi.test_websocket import QUICK as QUICK_SOCKET
 
+READS = ReadPolicy(attempts=3, request_ms=4_000, deadline_ms=4_500, base_wait_ms=1, cap_wait_ms=2)
+AMPLE = m.BucketLimits(refill_rate=100_000, bucket_capacity=100_000)
 SIGNER = Signer.from_pem("key-1", KEYS.private_pem)
 PATIENT = AccountViewPolicy(period_ms=600_000, retry_ms=20, spacing_ms=1, answer_ms=60_000, absent_after_ms=0)
 NEW = Truth("o-1")
@@ -76,7 +78,7 @@ class Books:
         if path == "/portfolio/balance":
             return balance(self.money)
         assert path == "/exchange/user_data_timestamp"
-        return m.UserDataTimestamp(as_of_time=self.as_of)
+        return m.UserDataTimestamp(as_of_time=self.as_of or datetime.now(UTC).isoformat())
 
 
 class Channels(Venue):
@@ -110,7 +112,8 @@ class Scene:
     async def __aenter__(self):
         self.server = await ScriptedServer(self.books.answer).__aenter__()
         await self.venue.__aenter__()
-        self.rest = RestClient(self.server.base_url, SIGNER, policy=QUICK, random=Random(1))
+        self.rest = RestClient(self.server.base_url, SIGNER, policy=READS, random=Random(1))
+        self.rest.buckets.resize(m.AccountLimits(usage_tier="t", read=AMPLE, write=AMPLE))
         self.view = AccountView(
             self.rest,
             self.venue.url,
@@ -243,7 +246,7 @@ async def test_an_intent_is_absent_only_when_the_read_model_is_past_it(as_of, is
 
 async def test_a_read_while_an_amend_is_under_way_does_not_close_its_question():
     async with Scene() as scene:
-        scene.books.orders = {"o-1": NEW}
+        scene.books.orders, scene.books.as_of = {"o-1": NEW}, ""  # the read model is as fresh as it can be
         await scene.until(lambda: "o-1" in scene.facts.orders and scene.view.is_current)
         amended = NEW.changed(price=4_000)
 
@@ -259,6 +262,22 @@ async def test_a_read_while_an_amend_is_under_way_does_not_close_its_question():
         scene.view.read_soon()
         await scene.until(lambda: scene.facts.orders["o-1"].price == 4_000)
         await scene.until_current()
+
+
+async def test_a_read_model_that_lags_settles_nothing():
+    """The same old answer twice is no agreement: it must show a time after the doubt."""
+    async with Scene() as scene:
+        await scene.until_current()
+        scene.books.as_of = "2020-01-01T00:00:00Z"
+        scene.venue.send(FillFrame(sid=2, msg=FILL.frame()))
+        await scene.until(lambda: scene.facts.positions == {"SIM-A": 400})
+        reads = scene.view.reads
+        await scene.until(lambda: scene.view.reads >= reads + 2)
+        assert not scene.view.is_current
+        assert scene.facts.positions == {"SIM-A": 400}
+        scene.books.as_of, scene.books.fills = "2030-01-01T00:00:00Z", [FILL]
+        await scene.until_current()
+        assert scene.facts.positions == {"SIM-A": 400}
 
 
 async def test_a_balance_that_moves_while_it_is_read_is_read_again():

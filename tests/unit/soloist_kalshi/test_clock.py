@@ -66,7 +66,16 @@ def test_a_venue_that_sets_its_clock_is_believed():
     assert 99_000 < world.clock.skew_ms < 101_000
 
 
-@pytest.mark.parametrize("header", [None, "", "yesterday", "Mon, 99 Foo 2026 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "yesterday",
+        "Mon, 99 Foo 2026 00:00:00 GMT",
+        "Thu, 01 Jan 99999999999999999999 00:00:00 GMT",
+    ],
+)
 def test_a_header_that_is_no_date_is_ignored(header):
     world = World()
     world.clock.observe(header, 0)

@@ -173,6 +173,8 @@ async def test_a_second_send_of_one_attempt_is_refused_at_the_socket():
         reply(201, CREATED)[:-5],
         reply(408, b'{"code":"timeout","message":"timeout"}'),
         reply(403, b"<html><title>blocked</title></html>"),
+        reply(403, b'{"message":"Forbidden"}'),
+        reply(409, b'{"error":{"code":"EXCHANGE_UNAVAILABLE","message":"exchange unavailable"}}'),
         reply(307, headers="Location: /elsewhere\r\n"),
         b"nonsense\r\n\r\n",
     ],

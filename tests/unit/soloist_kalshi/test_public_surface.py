@@ -80,6 +80,7 @@ SURFACE = {
         "overflowed",
         "plan",
     },
+    "rest_keys": {"KeyClient"},
     "rest": {"KeyClient", "ReadPolicy", "RestClient"},
     "signing": {
         "HEADER_KEY",

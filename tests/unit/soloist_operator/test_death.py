@@ -10,6 +10,7 @@ from soloist_operator.death import NodeSight, Proven, Sight, Unproven, proof_of_
 from tests.unit.soloist_operator.operator_scene import pod, present
 
 ENDED = {"terminated": {"exitCode": 0}}
+LOST = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
 
 
 def owner(*managers: str) -> dict[str, Any]:
@@ -56,7 +57,17 @@ MISSING: dict[str, tuple[dict[str, Any], NodeSight, str]] = {
     "engine running": (engine(state={"running": {}}), present(), "container engine is not terminated"),
     "engine unreported": ({"status": {"containerStatuses": []}}, present(), "container engine has no reported state"),
     "engine lost": (
-        engine(state={"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}),
+        engine(state=LOST, containerID="containerd://1"),
+        present(),
+        "engine was lost by the kubelet",
+    ),
+    "engine lost, its id only in its end": (
+        engine(state={"terminated": {**LOST["terminated"], "containerID": "containerd://1"}}),
+        present(),
+        "engine was lost by the kubelet",
+    ),
+    "engine lost after a restart": (
+        engine(state=LOST, lastState=ENDED),
         present(),
         "engine was lost by the kubelet",
     ),
@@ -117,6 +128,20 @@ def test_a_container_behind_a_failed_init_container_never_ran() -> None:
     assert isinstance(
         proof_of_death(pod(status={"phase": "Failed", "containerStatuses": [never]}), present()), Proven
     )
+
+
+def test_a_pod_that_was_deleted_before_its_first_container_was_made_never_ran() -> None:
+    """Seen on a cluster: the kubelet calls the first init container lost, although nothing was ever started."""
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    status = {
+        "phase": "Failed",
+        "initContainerStatuses": [
+            {"name": "keys", "state": LOST, "restartCount": 0, "started": False},
+            {"name": "watchdog", "state": waiting, "restartCount": 0, "started": False},
+        ],
+        "containerStatuses": [{"name": "engine", "state": waiting, "restartCount": 0, "started": False}],
+    }
+    assert isinstance(proof_of_death(pod(status=status), present()), Proven)
 
 
 def test_a_pod_deleted_before_it_had_a_node_never_ran() -> None:

@@ -18,6 +18,7 @@ from tests.unit.soloist_operator.operator_scene import (
     live,
     merged,
     paper,
+    pod,
     present,
     running_pod,
     writes,
@@ -185,3 +186,13 @@ def test_a_pod_beside_the_engine_is_ended_and_proven_dead_before_the_bot_leaves(
     assert "demo-1" in stage.condition("Fenced")["message"]
     assert writes(stage.run()) == ["Remove finalizer Pod"]
     assert stage.seen.strays == ()
+
+
+def test_an_abandoned_bot_lets_go_of_the_pods_beside_the_engine_too() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage, annotations={"soloist.trade/abandon": "the node burnt down"})
+    stopped(stage)
+    lost = pod(metadata={"name": "demo-1"}, status={"phase": "Running"})
+    stage.change(pod=None, strays=(Stray(lost, NodeSight(Sight.ABSENT)),))
+    assert writes(stage.run()) == ["Remove finalizer Pod"]
