@@ -426,6 +426,14 @@ def test_an_export_is_plain_and_of_a_version():
         Ledger.restore((99, *exported[1:]))
 
 
+def test_a_contradiction_that_the_ledger_found_itself_hashes_the_same_after_a_restore():
+    world = CoreWorld()
+    world.seen(world.place(ENTRY), filled=200)
+    assert world.ledger.halts == {"M": "FilledAboveSize"}
+    restored = Ledger.restore(world.ledger.export())
+    assert restored.state_hash() == world.ledger.state_hash()
+
+
 def test_records_of_older_engines_are_read_without_the_fields_that_came_later():
     old = (1, "s1", 1, "t", "M", 1, "entry", 4_000, 100, "good_till_canceled", 0, False)
     payload = msgspec.msgpack.encode([(RECORD_TYPES.index(Intended), *old)])

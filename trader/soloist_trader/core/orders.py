@@ -161,7 +161,7 @@ class Order:
     def contradict(self, contradiction: str) -> None:
         """Keep the first contradiction until a person acknowledges it."""
         if not self.contradiction or self.contradiction == self.acknowledged:
-            self.contradiction = contradiction
+            self.contradiction = str(contradiction)  # a plain text hashes the same after a restore
 
     @property
     def halting(self) -> bool:
