@@ -23,6 +23,8 @@ from soloist_trader.journal.reader import Tail, read_journal
 
 from tests.support import eventually
 
+PATIENCE_S = 30.0
+"""How long a card waits for what must come: no budget, the machine may be busy with others."""
 BIN = Path(sys.executable).parent
 DEPOSIT = 10_000_000_000
 TICKERS = ["SIM-RAIN", "SIM-WIND", "SIM-SNOW", "SIM-HEAT", "SIM-FROST"]
@@ -197,7 +199,7 @@ class Bot:
     def logged(self, event: str) -> dict[str, Any] | None:
         return next((line for line in self.log() if line["event"] == event), None)
 
-    def wait_logged(self, event: str, deadline_s: float = 15) -> dict[str, Any]:
+    def wait_logged(self, event: str, deadline_s: float = PATIENCE_S) -> dict[str, Any]:
         return eventually(
             lambda: self.logged(event) or self._ended(), deadline_s, lambda: f"no {event}:\n{self.log_file.read_text()}",
             interval_s=0.02,
@@ -223,7 +225,7 @@ class Bot:
         return json.loads(self.get("/status"))
 
     def status_when(
-        self, condition: Callable[[dict[str, Any]], Any], deadline_s: float = 10
+        self, condition: Callable[[dict[str, Any]], Any], deadline_s: float = PATIENCE_S
     ) -> dict[str, Any]:
         """The first status that meets a condition."""
 
@@ -247,12 +249,12 @@ class Bot:
         self.process.kill()
         self.process.wait(timeout=10)
 
-    def terminate(self, deadline_s: float = 20) -> int:
+    def terminate(self, deadline_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=deadline_s)
 
-    def wait_exit(self, deadline_s: float = 15) -> int:
+    def wait_exit(self, deadline_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         return self.process.wait(timeout=deadline_s)
 

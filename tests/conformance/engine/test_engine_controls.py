@@ -16,9 +16,11 @@ from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.shell.latch_file import write_latch
 from soloist_trader.shell.service import Options, Service
 
-from tests.conformance.engine.engine_processes import BIN, Bot, serving
+from tests.conformance.engine.engine_processes import BIN, PATIENCE_S, Bot, serving
 from tests.conformance.engine.test_engine_life import resting, wait_orders
 from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
 
 
 def groups(bot):
@@ -48,16 +50,16 @@ def reconcile(bot, *arguments):
 def test_e13_reduce_triggers_the_open_group_halt_both_and_resume_arms_them(make_bot):
     bot = make_bot(entry="join", take_profit_dollars="0.10", maximum_hold_seconds=60)
     bot.start_and_wait()
-    eventually(lambda: resting(bot), 10, "nothing rests")
+    eventually(lambda: resting(bot), PATIENCE_S, "nothing rests")
     ids = {role: group["id"] for role, group in bot.status()["orderGroups"].items()}
     assert groups(bot) == dict.fromkeys(ids.values(), False)
 
     assert bot.ctl("reduce", "--reason", "look")["latches"] == {"person": ["REDUCING", "tester: look"]}
-    eventually(lambda: groups(bot)[ids["open"]], 5, "the open group was not triggered")
+    eventually(lambda: groups(bot)[ids["open"]], PATIENCE_S, "the open group was not triggered")
     assert groups(bot)[ids["reduce"]] is False, "exits still go"
 
     assert bot.ctl("halt", "--reason", "enough")["state"] == "HALTED"
-    eventually(lambda: all(groups(bot).values()), 5, "the reduce group was not triggered")
+    eventually(lambda: all(groups(bot).values()), PATIENCE_S, "the reduce group was not triggered")
     bot.status_when(lambda status: not status["unsettledOrders"])
     assert bot.exchange.holdings(bot.account.name)["reserved"] == {}
     before = len(bot.exchange.accepted(bot.account.name))
@@ -89,7 +91,7 @@ def amended(bot):
 def test_e14_exits_move_by_amend(make_bot):
     bot = make_bot()
     bot.start_and_wait()
-    eventually(lambda: amended(bot), 15, "no exit was amended")
+    eventually(lambda: amended(bot), PATIENCE_S, "no exit was amended")
     assert bot.terminate() == 0
     assert any(record.taken for record in records(bot, Amended))
     assert bot.judge() == []
@@ -159,7 +161,7 @@ def test_e17_a_settlement_is_booked_and_the_cash_agrees(tmp_path):
                 lambda: next(
                     (row for row in bot.status()["positions"] if row["count"] not in {"0", "0.00"}), None
                 ),
-                15,
+                PATIENCE_S,
                 bot.log_file.read_text,
             )
             exchange.admin(f"markets/{held['market']}/determine", {"result": "yes"})
@@ -169,7 +171,9 @@ def test_e17_a_settlement_is_booked_and_the_cash_agrees(tmp_path):
                 bot.ctl("reconcile", "--reason", "a market paid out")
                 return records(bot, Settled)
 
-            (record,) = eventually(settled, 15, lambda: json.dumps(bot.status(), indent=1), interval_s=0.5)
+            (record,) = eventually(
+                settled, PATIENCE_S, lambda: json.dumps(bot.status(), indent=1), interval_s=0.5
+            )
             assert (record.market, record.result, record.value) == (held["market"], "yes", 10_000)
             assert bot.terminate() == 0
             code, table, said = reconcile(bot)
@@ -204,7 +208,7 @@ def test_e19_orders_left_on_purpose_are_not_called_proven(make_bot):
     document = bot.config.read_text()
     bot.config.write_text(document + "trading: {cancel_on_stop: false}\n")
     bot.start_and_wait()
-    eventually(lambda: resting(bot), 10, "nothing rests")
+    eventually(lambda: resting(bot), PATIENCE_S, "nothing rests")
     assert bot.terminate() == 4
     stopped = bot.logged("Stopped")
     assert stopped["proven"] is False
@@ -233,7 +237,9 @@ def test_e20_the_example_trades_on_a_laptop_without_a_key(engine_exchange, tmp_p
             env={"HOME": str(tmp_path), "PATH": ""},
         )  # fmt: skip
     try:
-        eventually(lambda: '"Ready"' in (tmp_path / "log").read_text(), 15, (tmp_path / "log").read_text)
+        eventually(
+            lambda: '"Ready"' in (tmp_path / "log").read_text(), PATIENCE_S, (tmp_path / "log").read_text
+        )
     finally:
         process.terminate()
     assert process.wait(timeout=20) == 0

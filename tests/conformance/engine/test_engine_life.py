@@ -9,11 +9,13 @@ from itertools import pairwise
 
 import pytest
 
-from tests.conformance.engine.engine_processes import BIN, CLAIM, ORDERS_PATH, TICKERS
+from tests.conformance.engine.engine_processes import BIN, CLAIM, ORDERS_PATH, PATIENCE_S, TICKERS
 from tests.support import eventually
 
+pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
 
-def wait_orders(bot, count, deadline_s=15):
+
+def wait_orders(bot, count, deadline_s=PATIENCE_S):
     return eventually(
         lambda: len(found := bot.exchange.accepted(bot.account.name)) >= count and found,
         deadline_s,
@@ -57,7 +59,7 @@ def test_e2_probes_and_metrics(make_bot):
     for probe in ("/startup", "/health", "/ready"):
         assert b'"ok": true' in bot.get(probe)
     # The snapshot is up to 100 ms old and the scrape a moment later.
-    metrics = eventually(lambda: with_trades(bot.get("/metrics").decode()), 5, "no trade counted")
+    metrics = eventually(lambda: with_trades(bot.get("/metrics").decode()), PATIENCE_S, "no trade counted")
     for name in (
         'soloist_orders_total{outcome="intended"}', "soloist_journal_commit_seconds_bucket", 'soloist_pnl_dollars{kind="net"}',
         "soloist_decision_latency_seconds_count", 'soloist_state{state="ACTIVE"} 1.0', "soloist_epoch 3.0", "soloist_ready 1.0",
@@ -125,7 +127,7 @@ def test_e4_a_reply_lost_after_the_order_was_taken_makes_no_second_order(make_bo
         {"kind": "frame_dropped", "account": bot.account.name, "path": "fill"},
     )
     bot.start_and_wait()
-    eventually(lambda: bot.status()["unsettledOrders"] >= 1, 10, "no order in doubt")
+    eventually(lambda: bot.status()["unsettledOrders"] >= 1, PATIENCE_S, "no order in doubt")
     wait_orders(bot, 12)
     bot.exchange.faults()
     assert bot.terminate() == 0
@@ -182,14 +184,14 @@ async def test_e7_a_rotation_switches_keys_without_a_pause(make_bot):
         made = await client.generate_api_key("next", "ed25519")
         slots = {1: (bot.account.key_id, bot.account.pem), 2: (made.api_key_id, made.private_key.encode())}
         bot.write_secret(slots)
-        eventually(lambda: bot.status()["keyId"] == made.api_key_id, 5, lambda: str(bot.status()))
+        eventually(lambda: bot.status()["keyId"] == made.api_key_id, PATIENCE_S, lambda: str(bot.status()))
         assert bot.status()["generation"] == 2
         bot.write_secret({2: slots[2]})
         eventually(
             lambda: any(
                 order["key_id"] == made.api_key_id for order in bot.exchange.accepted(bot.account.name)
             ),
-            5,
+            PATIENCE_S,
             "no order",
         )
         await client.delete_api_key(bot.account.key_id)
@@ -222,7 +224,7 @@ def resting(bot):
 def test_e9_orders_that_an_earlier_process_left_resting_are_cancelled_before_trading(make_bot):
     bot = make_bot(entry="join", take_profit_dollars="0.10", maximum_hold_seconds=60)
     bot.start_and_wait()
-    left = eventually(lambda: resting(bot), 10, "nothing rests")
+    left = eventually(lambda: resting(bot), PATIENCE_S, "nothing rests")
     bot.kill()
     bot.start_and_wait()
     incarnation = bot.status()["incarnation"]
@@ -243,7 +245,7 @@ def _is_of(event, incarnation):
 def test_e11_with_the_journal_gone_it_adopts_the_position_and_cancels_its_own_orders(make_bot):
     bot = make_bot(take_profit_dollars="0.10", maximum_hold_seconds=60)
     bot.start_and_wait()
-    eventually(lambda: len(resting(bot)) >= 3, 10, lambda: str(bot.status()["orders"]))
+    eventually(lambda: len(resting(bot)) >= 3, PATIENCE_S, lambda: str(bot.status()["orders"]))
     bot.kill()
     for path in bot.state.iterdir():
         path.unlink()
@@ -275,7 +277,7 @@ def test_e10_paper_trades_without_a_key_and_sends_nothing(make_bot):
     bot = make_bot()
     bot.write_config({}, mode="Paper")
     bot.start_and_wait()
-    eventually(lambda: len(bot.status()["fills"]) >= 4, 15, bot.log_file.read_text)
+    eventually(lambda: len(bot.status()["fills"]) >= 4, PATIENCE_S, bot.log_file.read_text)
     assert bot.status()["keyId"] == ""
     assert bot.exchange.events(bot.account.name) == []
     bot.kill()
@@ -312,12 +314,12 @@ def test_e12_the_watchdog_keeps_the_keys_equal_to_the_secret(tmp_path):
         [BIN / "soloist-trader", "watchdog", "--from", volume, "--to", keys], stdout=subprocess.DEVNULL
     )
     try:
-        eventually(lambda: copied() == ["g1.key-id"], 10, lambda: str(copied()))
+        eventually(lambda: copied() == ["g1.key-id"], PATIENCE_S, lambda: str(copied()))
         publish("2", 1, 2)
-        eventually(lambda: copied() == ["g1.key-id", "g2.key-id"], 10, lambda: str(copied()))
+        eventually(lambda: copied() == ["g1.key-id", "g2.key-id"], PATIENCE_S, lambda: str(copied()))
         publish("3")
         publish("4", 2)
-        eventually(lambda: copied() == ["g2.key-id"], 10, lambda: str(copied()))
+        eventually(lambda: copied() == ["g2.key-id"], PATIENCE_S, lambda: str(copied()))
         assert {path.stat().st_mode & 0o777 for path in (keys / "current").iterdir()} == {0o400}
     finally:
         process.terminate()

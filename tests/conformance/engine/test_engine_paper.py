@@ -3,7 +3,11 @@
 import pytest
 import yaml
 
+from tests.conformance.engine.engine_processes import PATIENCE_S
 from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
+
 
 STRATEGIES = {
     "threshold": {
@@ -31,7 +35,9 @@ def test_e31_a_strategy_trades_on_paper(make_bot, name):
     bot.config.write_text(yaml.safe_dump(document))
     bot.start_and_wait()
     fills = eventually(
-        lambda: bot.status()["fills"], 20, lambda: f"no fill on paper:\n{bot.log_file.read_text()[-3000:]}"
+        lambda: bot.status()["fills"],
+        PATIENCE_S,
+        lambda: f"no fill on paper:\n{bot.log_file.read_text()[-3000:]}",
     )
     assert fills[0]["market"] in document["markets"]["tickers"]
     assert bot.exchange.accepted(bot.account.name) == []

@@ -6,8 +6,11 @@ import subprocess
 import pytest
 import yaml
 
-from tests.conformance.engine.engine_processes import BIN
+from tests.conformance.engine.engine_processes import BIN, PATIENCE_S
 from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
+
 
 ORDERS = 30
 
@@ -27,7 +30,7 @@ def test_e30_a_recorded_run_replays_to_the_same_decisions_and_the_journal_agrees
     document = yaml.safe_load(bot.config.read_text())
     bot.config.write_text(yaml.safe_dump({**document, "recording": {"tape": True}}))
     bot.start_and_wait()
-    eventually(lambda: len(bot.exchange.accepted(bot.account.name)) >= ORDERS, 20, "too few orders")
+    eventually(lambda: len(bot.exchange.accepted(bot.account.name)) >= ORDERS, PATIENCE_S, "too few orders")
     assert bot.terminate() == 0
     code, facts = replay(bot, "--compare", bot.state)
     assert (code, facts["identical"], facts["notCompared"]) == (0, True, []), facts
