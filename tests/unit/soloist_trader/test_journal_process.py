@@ -214,6 +214,11 @@ def test_a_snapshot_that_fails_is_told_and_harms_nothing(tmp_path):
     assert journal.snapshot()
     finish(journal)
     assert json.loads(journal.snapshot_result)["segment"] == 2
+    assert journal.snapshots_ended == 2, "the failed one, too: whoever waited for it is told"
+    assert journal.poll_snapshot()
+    assert json.loads(journal.snapshot_result)["segment"] == 2, (
+        "a second look takes nothing from whoever waits"
+    )
     journal.close()
 
 
@@ -228,6 +233,7 @@ def test_a_snapshot_process_that_cannot_start_or_is_ended_with_the_engine_harms_
         patched.setattr("sys.executable", str(tmp_path / "no-interpreter"))
         assert not journal.snapshot()
     assert "failed: no process could be started" in journal.snapshot_result
+    assert journal.snapshots_ended == 1
     assert journal.poll_snapshot()
     assert not journal.snapshot_due, "not again at once"
     assert journal.snapshot()

@@ -84,6 +84,8 @@ class Journal:
         self._snapshot_segment = self._snapshot_asked = 0
         self.snapshot_result = ""
         """What the last snapshot run printed (JSON), or why it failed (begins with `failed: `). Empty before."""
+        self.snapshots_ended = 0
+        """How many runs ended, well or not: whoever waits for one sees that it was his, however many ask."""
 
     # -- start
 
@@ -382,6 +384,7 @@ class Journal:
             self._snapshot = _start_snapshot(self.directory, sealed)
         except OSError as error:
             self.snapshot_result = f"failed: no process could be started: {error}"
+            self.snapshots_ended += 1
             return False
         return True
 
@@ -398,6 +401,7 @@ class Journal:
         else:
             self.snapshot_result = f"failed: {why.strip()}"
         self._snapshot = None
+        self.snapshots_ended += 1
         return True
 
     def close(self) -> None:

@@ -73,6 +73,7 @@ class Runtime:
         """Orders and fills seen so far; tells recovery whether anything happened between two passes."""
         self._buffer: list[events.Event] | None = None
         self._outbox: list[VenueCommand] = []
+        self._snapshots_told = 0
         self._flush_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._lookups = 0
@@ -247,9 +248,10 @@ class Runtime:
     def _keep_house(self) -> None:
         """Snapshots in a process of their own, and a word about a slow disk."""
         journal = self.journal
-        if journal.poll_snapshot() and journal.snapshot_result:
+        journal.poll_snapshot()
+        if journal.snapshots_ended != self._snapshots_told:
+            self._snapshots_told = journal.snapshots_ended
             log("JournalSnapshot", journal.snapshot_result)
-            journal.snapshot_result = ""
         if journal.snapshot_due and not journal.failed:
             journal.snapshot()
         p99_us = journal.commit_quantiles()[1]

@@ -135,9 +135,12 @@ class Verbs:
         deadline_ms = monotonic_ms() + SNAPSHOT_WAIT_MS
         while not journal.poll_snapshot():
             await self._wait(deadline_ms)
-        if not journal.snapshot():
+        ended = journal.snapshots_ended
+        if not journal.snapshot() and journal.snapshots_ended == ended:
             return {"snapshot": "nothing new since the last one"}
-        while not journal.poll_snapshot():
+        while journal.snapshots_ended == ended:
+            # The loop's own look may come first and hear of the end.
+            journal.poll_snapshot()
             await self._wait(deadline_ms)
         if journal.snapshot_result.startswith("failed"):
             raise RequestError(journal.snapshot_result)
