@@ -256,7 +256,7 @@ class MemoryVenue:
         key = self.exchange.key(key_id)
         assert key is not None
         socket = MemorySocket(self, on_frame, on_lost)
-        socket.session = Session(Caller(key, ACCOUNT), socket.put, socket.close, socket.abort)
+        socket.session = Session(Caller(key, ACCOUNT), socket.put, socket.close)
         self.wire._websockets[id(socket)] = _Open(socket, socket.session)  # type: ignore[arg-type]
         self.feed.sessions.append(socket.session)
         return socket

@@ -42,7 +42,7 @@ CHANNELS: Final = {
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One connection. `send` queues a JSON text (the socket ends it with a newline), `close` and `abort` end the connection.
+    """One connection. `send` queues a JSON text (the socket ends it with a newline), `close` ends the connection.
 
     `send` must not write before the step is committed. `authenticated` is lost when the key is deleted and the venue keeps the
     connection (a switch). `held` is a frame that waits for the next one to overtake it.
@@ -51,7 +51,6 @@ class Session:
     caller: Caller
     send: Callable[[bytes], None]
     close: Callable[[], None]
-    abort: Callable[[], None] | None = None
     subscriptions: dict[int, "Subscription"] = field(default_factory=dict)
     last_sid: int = 0
     market_count: int = 0

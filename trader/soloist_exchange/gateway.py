@@ -376,7 +376,7 @@ class Wire:
             return
 
         def begin(outbox: Outbox) -> None:
-            session = Session(caller, outbox.put, outbox.close, websocket.abort)
+            session = Session(caller, outbox.put, outbox.close)
             self._websockets[id(websocket)] = _Open(websocket, session)
             self._feed.sessions.append(session)
             self.usage.enter(caller.account, caller.key.key_id, websocket=True)
