@@ -27,7 +27,8 @@ from soloist_trader.journal.writer import Journal
 RECORDS = 1_000_000
 BATCH = 4
 MARKETS = 20
-CURSOR_EVERY = 200
+CURSOR_EVERY = 60
+"""Two orders a second and a sweep every 30 s, as the engine does it."""
 ORDER_EVERY_MS = 500
 ROUNDS = 3
 

@@ -111,3 +111,4 @@ def test_a_position_does_not_depend_on_the_order_in_which_fills_become_known(row
     assert (crooked.count, crooked.basis, crooked.realised, crooked.opened_ms) == (
         straight.count, straight.basis, straight.realised, straight.opened_ms,
     )  # fmt: skip
+    assert Position.restore(crooked.export()).facts() == crooked.facts(), "what is kept gives what holds"

@@ -273,28 +273,35 @@ class Ledger:
 
     def _touch(self, order: Order, time_ms: int) -> None:
         """After a change: judge the facts together, and keep the indexes of unsettled orders, and the halts, right."""
-        order.updated_ms = max(order.updated_ms, time_ms)
-        market = order.slot.market
-        if order.evidence > order.size_max:
+        if time_ms > order.updated_ms:
+            order.updated_ms = time_ms
+        slot = order.slot
+        market = slot.market
+        # A million records are replayed through here: no amend makes the size smaller, so look closely above it only.
+        if (order.booked > order.size or order.filled > order.size) and order.evidence > order.size_max:
             order.contradict(Contradiction.FILLED_ABOVE_SIZE)
-        burnt = order.tombstoned and order.closed and not order.evidence  # our own tombstone, come late
-        if order.release_code and order.exists and not burnt:
-            order.contradict(Contradiction.RELEASED_BUT_ON_BOOK)
-        if order.halting:
+        if order.release_code and order.exists:
+            burnt = order.tombstoned and order.closed and not order.evidence  # our own tombstone, come late
+            if not burnt:
+                order.contradict(Contradiction.RELEASED_BUT_ON_BOOK)
+        if order.contradiction and order.halting:
             self.halts[market] = str(order.contradiction)
+        unsettled = self._unsettled.get(market)
         if order.settled:
-            unsettled = self._unsettled.get(market, {})
-            unsettled.pop(order.client_order_id, None)
-            if self._by_slot.get(order.slot) is order:
-                del self._by_slot[order.slot]
-                for other in unsettled.values():  # one that late evidence brought back waits for the slot
-                    if other.slot == order.slot:
-                        self._by_slot[order.slot] = other
+            if unsettled is not None:
+                unsettled.pop(order.client_order_id, None)
+            if self._by_slot.get(slot) is order:
+                del self._by_slot[slot]
+                for other in (
+                    unsettled or {}
+                ).values():  # one that late evidence brought back waits for the slot
+                    if other.slot == slot:
+                        self._by_slot[slot] = other
                         break
-        elif order.client_order_id not in self._unsettled.setdefault(market, {}):
+        elif unsettled is None or order.client_order_id not in unsettled:
             # Late evidence showed fills that are not booked yet: risk must see the order again.
-            self._unsettled[market][order.client_order_id] = order
-            self._by_slot.setdefault(order.slot, order)
+            self._unsettled.setdefault(market, {})[order.client_order_id] = order
+            self._by_slot.setdefault(slot, order)
 
     def _apply_doubted(self, record: records.Doubted) -> None:
         order = self.orders.get(record.client_order_id)
@@ -318,11 +325,12 @@ class Ledger:
         order = self.orders.get(record.client_order_id)
         if order is None:
             return
-        if order.order_id and record.order_id and order.order_id != record.order_id:
-            order.contradict(Contradiction.ORDER_ID_CHANGED)
-        else:
+        if not order.order_id:
             self._name(order, record.order_id)
-        order.filled = max(order.filled, record.filled)
+        elif record.order_id and order.order_id != record.order_id:
+            order.contradict(Contradiction.ORDER_ID_CHANGED)
+        if record.filled > order.filled:
+            order.filled = record.filled
         order.closed = order.closed or record.closed
         if record.fees >= 0:
             order.fees_filled, order.fees_total = max(
@@ -345,7 +353,9 @@ class Ledger:
         if record.fill_id in self._fill_ids:
             return
         self._fill_ids[record.fill_id] = record.fill_time_ms
-        position = self.positions.setdefault(record.market, Position())
+        position = self.positions.get(record.market)
+        if position is None:
+            position = self.positions[record.market] = Position()
         fill = PositionFill(record.fill_time_ms, record.fill_id, record.side, record.price, record.size)
         position.book(fill, record.fee)
         order = self.orders.get(record.client_order_id)
@@ -379,11 +389,13 @@ class Ledger:
         horizon_ms = self.horizon_ms
         for position in self.positions.values():
             position.fold(horizon_ms)
-        self._fill_ids = {name: ms for name, ms in self._fill_ids.items() if ms >= horizon_ms}
-        self._excluded_ids = {name: ms for name, ms in self._excluded_ids.items() if ms >= horizon_ms}
-        self._settlements = {key: value for key, value in self._settlements.items() if key[1] >= horizon_ms}
-        for order in list(self.orders.values()):
-            if order.settled and order.updated_ms < horizon_ms and not order.halting:
+        for ids in (self._fill_ids, self._excluded_ids):
+            for name in [name for name, time_ms in ids.items() if time_ms < horizon_ms]:
+                del ids[name]
+        for key in [key for key in self._settlements if key[1] < horizon_ms]:
+            del self._settlements[key]
+        for order in [order for order in self.orders.values() if order.updated_ms < horizon_ms]:
+            if order.settled and not order.halting:
                 del self.orders[order.client_order_id]
                 self._by_order_id.pop(order.order_id, None)
         for market in [name for name, orders in self._unsettled.items() if not orders]:

@@ -99,10 +99,11 @@ class Order:
     @property
     def settled(self) -> bool:
         """Nothing more can come of it: never on the book, or closed with every fill booked."""
-        if self.release_code and not self.exists:
-            return True
-        closed = self.closed or self.evidence >= self.size_max
-        return closed and self.exists and self.booked >= self.filled
+        if not self.order_id:
+            return bool(self.release_code)
+        if self.booked < self.filled:
+            return False
+        return self.closed or self.booked >= self.size_max
 
     @property
     def unknown(self) -> bool:

@@ -98,16 +98,19 @@ class Position:
             keep_from += 1
         if keep_from == 0:
             return
-        recent = self._recent[keep_from:]
-        self._recent = self._recent[:keep_from]
-        self._recompute()
+        now = (self.count, self.basis, self.realised, self.opened_ms, self.cash)
+        folded, self._recent = self._recent[:keep_from], self._recent[keep_from:]
+        self._compute(folded)
         self._base = (self.count, self.basis, self.realised, self.opened_ms, self.cash)
-        self._recent = recent
-        self._recompute()
+        # The rest over the new base gives what held before: a replay folds often, and need not compute it again.
+        self.count, self.basis, self.realised, self.opened_ms, self.cash = now
 
     def _recompute(self) -> None:
+        self._compute(self._recent)
+
+    def _compute(self, fills: list[PositionFill]) -> None:
         self.count, self.basis, self.realised, self.opened_ms, self.cash = self._base
-        for fill in self._recent:
+        for fill in fills:
             self._move(fill)
 
     def _move(self, fill: PositionFill) -> None:

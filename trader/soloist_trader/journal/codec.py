@@ -43,15 +43,10 @@ def join_records(encoded: Sequence[bytes]) -> bytes:
     return head + b"".join(encoded)
 
 
-def decode_batch(payload: bytes) -> Sequence[Record]:
+def decode_batch(payload: bytes) -> list[Record]:
     """The records of one payload. Raises CodecError."""
+    convert = msgspec.convert
     try:
-        return [_record(row) for row in _DECODER.decode(payload)]
+        return [convert(row[1:], RECORD_TYPES[row[0]]) for row in _DECODER.decode(payload)]
     except (msgspec.MsgspecError, IndexError, TypeError) as error:
         raise CodecError(f"a batch does not decode: {error}") from error
-
-
-def _record(row: list[Any]) -> Record:
-    kind = RECORD_TYPES[row[0]]
-    record: Record = msgspec.convert(row[1:], kind)
-    return record

@@ -13,6 +13,7 @@ successor shows that the newest segment is gone, which a chain alone cannot show
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import google_crc32c
@@ -51,9 +52,8 @@ class SegmentHeader(NamedTuple):
     previous_crc: int
 
 
-def crc32c(data: bytes) -> int:
-    """CRC32C (Castagnoli)."""
-    return int(google_crc32c.value(data))
+crc32c: Final[Callable[[bytes], int]] = google_crc32c.value
+"""CRC32C (Castagnoli)."""
 
 
 def segment_header(segment: int, previous_crc: int) -> bytes:

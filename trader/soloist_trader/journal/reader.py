@@ -198,7 +198,7 @@ class _SegmentReader:
                 self._judge_rest(data, offset, frame)
                 return
             try:
-                records = list(decode_batch(frame.payload))
+                records = decode_batch(frame.payload)
             except CodecError as error:
                 raise DamageError(path, offset, str(error)) from error
             tail.advance(frame, len(records))

@@ -92,7 +92,7 @@ def _readable(path: Path, data: bytes, offset: int) -> Iterator[Lost]:
         try:
             records = decode_batch(frame.payload)
         except CodecError:
-            records = ()
+            records = []
         for record in records:
             yield Lost(path.name, position, frame.sequence, record)
         position = data.find(FRAME_MAGIC, frame.end)
