@@ -1,5 +1,8 @@
 """Batches of orders: one answer per item, in order, and one HTTP status for all of them (section 8.5)."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 from soloist_kalshi import messages
 from soloist_kalshi.limits import BATCH_PATH, CANCEL_COST
@@ -9,6 +12,9 @@ from soloist_exchange.rest_call import DEFAULT_COST, Reply, Request, bad_request
 from soloist_exchange.rest_orders import NewOrder, cancelled, created, own_order, place, subaccount_of
 
 __all__ = ["ROUTES"]
+
+_Item = TypeVar("_Item", NewOrder, messages.BatchCancelOrder)
+_Done = TypeVar("_Done")
 
 
 class _Create(msgspec.Struct):
@@ -24,64 +30,62 @@ class _Items(msgspec.Struct):
 def batch_create(request: Request) -> Reply:
     """POST /portfolio/events/orders/batched. One item of a foreign subaccount refuses the whole batch of a restricted key."""
     wanted = decode(request.body, _Create).orders
-    _require_some(wanted)
-    places = [_subaccount_or_refusal(request, item.subaccount) for item in wanted]
-    items = []
-    for item, found in zip(wanted, places, strict=True):
-        try:
-            if isinstance(found, Refused):
-                raise found
-            made = created(place(request, item, found))
-        except Refused as refusal:
-            items.append(
-                messages.BatchCreateItem(client_order_id=item.client_order_id, error=_error(refusal))
-            )
-        else:
-            items.append(
-                messages.BatchCreateItem(
-                    order_id=made.order_id,
-                    client_order_id=made.client_order_id,
-                    fill_count=made.fill_count,
-                    remaining_count=made.remaining_count,
-                    average_fill_price=made.average_fill_price,
-                    average_fee_paid=made.average_fee_paid,
-                    ts_ms=made.ts_ms,
-                )
-            )
+    outcomes = _each(request, wanted, lambda item, subaccount: created(place(request, item, subaccount)))
+    items = [
+        messages.BatchCreateItem(client_order_id=item.client_order_id, error=_error(made))
+        if isinstance(made, Refused)
+        else messages.BatchCreateItem(
+            order_id=made.order_id,
+            client_order_id=made.client_order_id,
+            fill_count=made.fill_count,
+            remaining_count=made.remaining_count,
+            average_fill_price=made.average_fill_price,
+            average_fee_paid=made.average_fee_paid,
+            ts_ms=made.ts_ms,
+        )
+        for item, made in outcomes
+    ]
     return 201, messages.BatchCreateReply(orders=items)
 
 
 def batch_cancel(request: Request) -> Reply:
     """DELETE /portfolio/events/orders/batched, with the same rule for restricted keys."""
-    wanted = decode(request.body, messages.BatchCancel).orders
-    _require_some(wanted)
-    places = [_subaccount_or_refusal(request, item.subaccount) for item in wanted]
-    items = []
-    for item, found in zip(wanted, places, strict=True):
-        try:
-            if isinstance(found, Refused):
-                raise found
-            order = own_order(request, item.order_id, found, item.exchange_index, item.market_ticker)
-            gone = cancelled(request, order)
-        except Refused as refusal:
-            items.append(
-                messages.BatchCancelItem(order_id=item.order_id, reduced_by="0.00", error=_error(refusal))
-            )
-        else:
-            items.append(
-                messages.BatchCancelItem(
-                    order_id=gone.order_id,
-                    client_order_id=gone.client_order_id,
-                    reduced_by=gone.reduced_by,
-                    ts_ms=gone.ts_ms,
-                )
-            )
+
+    def cancel(item: messages.BatchCancelOrder, subaccount: int) -> messages.CancelOrderReply:
+        order = own_order(request, item.order_id, subaccount, item.exchange_index, item.market_ticker)
+        return cancelled(request, order)
+
+    outcomes = _each(request, decode(request.body, messages.BatchCancel).orders, cancel)
+    items = [
+        messages.BatchCancelItem(order_id=item.order_id, reduced_by="0.00", error=_error(gone))
+        if isinstance(gone, Refused)
+        else messages.BatchCancelItem(
+            order_id=gone.order_id,
+            client_order_id=gone.client_order_id,
+            reduced_by=gone.reduced_by,
+            ts_ms=gone.ts_ms,
+        )
+        for item, gone in outcomes
+    ]
     return 200, messages.BatchCancelReply(orders=items)
 
 
-def _require_some(items: list[NewOrder] | list[messages.BatchCancelOrder]) -> None:
+def _each(
+    request: Request, items: list[_Item], act: Callable[[_Item, int], _Done]
+) -> list[tuple[_Item, _Done | Refused]]:
+    """Do one thing to every item, in order; what an item is refused for is its own. Raises Refused for the whole batch."""
     if not items:
         raise bad_request("orders is empty")
+    places = [_subaccount_or_refusal(request, item.subaccount) for item in items]
+    outcomes: list[tuple[_Item, _Done | Refused]] = []
+    for item, found in zip(items, places, strict=True):
+        try:
+            if isinstance(found, Refused):
+                raise found
+            outcomes.append((item, act(item, found)))
+        except Refused as refusal:
+            outcomes.append((item, refusal))
+    return outcomes
 
 
 def _subaccount_or_refusal(request: Request, named: int | None) -> int | Refused:

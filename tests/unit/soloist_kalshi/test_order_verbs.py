@@ -14,7 +14,6 @@ from soloist_kalshi.messages import (
     BatchCancelReply,
     BatchCreateItem,
     BatchCreateReply,
-    CreateOrder,
     CreateOrderGroupReply,
     CreateOrderReply,
     DecreaseOrderReply,
@@ -36,19 +35,11 @@ from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer, Verifier, generate_private_key, signed_text
 
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, reply
-from tests.unit.soloist_kalshi.test_orders import answering
+from tests.unit.soloist_kalshi.test_orders import ORDER, answering
 
 KEYS = generate_private_key("ed25519")
 SOURCE = SignerSource(Signer.from_pem("key-1", KEYS.private_pem))
-FIRST = CreateOrder(
-    ticker="SIM-A",
-    side="bid",
-    count="10.00",
-    price="0.5600",
-    time_in_force="good_till_canceled",
-    self_trade_prevention_type="taker_at_cross",
-    client_order_id="c-1",
-)
+FIRST = msgspec.structs.replace(ORDER, client_order_id="c-1")
 SECOND = msgspec.structs.replace(FIRST, client_order_id="c-2", subaccount=3)
 CHANGE = AmendOrder(ticker="SIM-A", side="bid", price="0.5500", count="12.00")
 HERE = {"subaccount": 3, "deadline_ms": 4_000}
