@@ -53,7 +53,6 @@ _REST = """
 | FIX | not needed now (section 14) |
 | permessage-deflate, messages of 64 MiB, 10 000 commands a second | reported by third parties only; no client of ours depends on them |
 | `disputed` and `amended` markets | the contract names the words and no way to get there |
-| rows that left the live reads after three months | the live side and the cutoffs are shown; the exchange's unit tests move the dates |
 | pages that change while the client reads a repeated first page | the client's unit tests send one; our exchange never does |
 | 1 000 seeds of random faults, 10 000 random order streams | property tests: `tests/property` |
 """

@@ -140,7 +140,8 @@ def list_trades(request: Request) -> Reply:
 
 def list_fills(request: Request) -> Reply:
     """GET /historical/fills, newest first."""
-    return fill_page(request, replace(portfolio_range(request), to_ms=_before_cutoff(request)))
+    wanted = portfolio_range(request, from_ms=query.from_ms(request, "min_ts"))
+    return fill_page(request, replace(wanted, to_ms=_before_cutoff(request)))
 
 
 def _before_cutoff(request: Request) -> int:

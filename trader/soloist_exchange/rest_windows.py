@@ -1,6 +1,6 @@
 """What is live and what is history: what settled or ended leaves the live reads after three months (section 6, historical).
 
-Every cutoff is the same point here: the start of the UTC day that lies `LIVE_MS` back.
+Every cutoff is the same point here: the start of the UTC day that lies `live_window_ms` (a switch) back.
 """
 
 from collections.abc import Callable
@@ -12,17 +12,20 @@ from soloist_exchange.markets import MarketState
 from soloist_exchange.orders import Order, Status
 from soloist_exchange.store_rows import Range
 
-__all__ = ["DAY_MS", "LIVE_MS", "collect", "cutoff_ms", "live_from", "market_is_history", "order_is_history"]
+__all__ = ["DAY_MS", "collect", "cutoff_ms", "live_from", "market_is_history", "order_is_history"]
 
 DAY_MS = 86_400_000
-LIVE_MS = 90 * DAY_MS
 
 Row = TypeVar("Row")
 
 
 def cutoff_ms(exchange: Exchange) -> int:
     """Return the time before which things are history (Unix milliseconds)."""
-    return max(0, (exchange.clock_ms() - LIVE_MS) // DAY_MS * DAY_MS)
+    window_ms = exchange.venue.switches.live_window_ms
+    step_ms = min(
+        DAY_MS, max(1, window_ms)
+    )  # a window that is shorter than a day moves in steps of its own length
+    return max(0, (exchange.clock_ms() - window_ms) // step_ms * step_ms)
 
 
 def live_from(exchange: Exchange, from_ms: int | None) -> int:

@@ -54,6 +54,7 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exchange_status_fields: Literal["all", "two"] = "all"
     wrong_shard_cancel: Literal["not_found", "route"] = "not_found"
     settled_positions: Literal["kept", "removed"] = "kept"
+    live_window_ms: Duration = 90 * 24 * 3600 * 1000
 
 
 # Name: section of kalshi-api.md, and what the switch decides.
@@ -121,6 +122,7 @@ _MEANINGS: Final = {
     ),
     "wrong_shard_cancel": ("8.2", "a cancel that names no shard of another shard's order: 404, or routed"),
     "settled_positions": ("16", "whether the position list keeps what is settled"),
+    "live_window_ms": ("6", "how long the live reads show what is over; older rows are under /historical"),
 }
 
 

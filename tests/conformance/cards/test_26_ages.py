@@ -57,3 +57,33 @@ async def test_history(exchange, desk):
     (fill,) = await desk.reads.list_fills(subaccount=0, historical=True)
     assert fill.order_id == filled.order_id
     assert await desk.position() == "2.00"
+
+
+@card(
+    "C325",
+    section="6",
+    title="A live window of seconds, by switch: what ended leaves the live reads, what rests stays; fills can be read from a time on",
+    switches=("live_window_ms",),
+)
+async def test_a_short_live_window(exchange, desk):
+    filled = await desk.bid("0.51", "2.00")
+    rests = await desk.bid("0.40")
+    exchange.switch(live_window_ms=1)
+    past = await eventually_listed(desk, filled.order_id)
+    assert [row.order_id for row in past] == [filled.order_id]
+    live = await desk.reads.list_orders(subaccount=0)
+    assert [row.order_id for row in live] == [rests.order_id]
+    assert await desk.reads.list_fills(subaccount=0) == []
+    from_s = exchange.now_ms() // 1000 - 3600
+    (fill,) = await desk.reads.list_fills(subaccount=0, historical=True, min_ts=from_s)
+    assert fill.order_id == filled.order_id
+    assert await desk.reads.list_fills(subaccount=0, historical=True, min_ts=from_s + 7200) == []
+
+
+async def eventually_listed(desk, order_id):
+    """The history, as soon as it shows an order: a millisecond has to pass first."""
+    for _ in range(1_000):
+        past = await desk.reads.list_orders(subaccount=0, historical=True)
+        if any(row.order_id == order_id for row in past):
+            return past
+    raise AssertionError(f"{order_id} never became history")

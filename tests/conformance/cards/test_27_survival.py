@@ -62,7 +62,7 @@ def levels(rows):
     ids=["dropped", "reordered", "overflow", "closed"],
 )
 @card(
-    "C325",
+    "C326",
     section="13.5",
     title="Books of many markets over several connections are the venue's after gaps, overflow and reconnects",
 )
@@ -126,7 +126,7 @@ async def test_a_market_feed_survives(exchange, desks, new_ticker, faults):
     ids=["fills", "orders", "closed", "unknown"],
 )
 @card(
-    "C326",
+    "C327",
     section="3.5",
     title="Orders, fills, position and balance are the oracle's after lost frames and replies; no order was sent twice",
 )
@@ -180,7 +180,7 @@ async def test_an_account_view_survives(exchange, desks, faults):
 
 
 @card(
-    "C327",
+    "C328",
     section="15",
     title="An upgrade that is never answered: the client gives up at its limit and connects again",
 )

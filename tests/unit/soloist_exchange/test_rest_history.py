@@ -78,6 +78,29 @@ def test_nothing_is_in_both_places_before_and_after_the_cutoff(world):
     }
 
 
+def test_a_switch_makes_the_live_window_short(world):
+    world.switch(live_window_ms=5_000)
+    world.wait(5_000 - world.clock.now_ms % 5_000)
+    assert orders(world, "/historical/orders") == []
+    world.wait(5_000)
+    assert orders(world) == [world.resting]
+    assert orders(world, "/historical/orders") == [world.gone, world.taken]
+    world.switch(live_window_ms=0)
+    world.wait(1)
+    assert orders(world, "/historical/orders") == [world.gone, world.taken]
+
+
+def test_historical_fills_and_orders_are_read_from_a_time_on(world):
+    world.wait(LATER_MS)
+    first_s = START_MS // 1000
+    assert [row["order_id"] for row in world.get("/historical/fills", min_ts=first_s)["fills"]] == [
+        world.taken
+    ]
+    assert world.get("/historical/fills", min_ts=first_s + 60)["fills"] == []
+    assert orders(world, "/historical/orders", min_ts=first_s) == [world.gone, world.taken]
+    assert orders(world, "/historical/orders", min_ts=first_s + 60) == []
+
+
 def test_single_reads_follow_the_cutoff(world):
     world.wait(LATER_MS)
     assert world.refused("GET", "/markets/M1").status == 404
