@@ -31,9 +31,11 @@ from soloist_trader.core.commands import (
     TriggerGroup,
 )
 from soloist_trader.core.identifiers import is_ours
+from soloist_trader.core.intake import LISTING_MARGIN_MS
 from soloist_trader.core.units import ASK, BID, ONE_DOLLAR_PRICE
 from soloist_trader.shell import convert
 from soloist_trader.shell.clock import now_ms, text_to_ms
+from soloist_trader.shell.listings import Listings
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.venue import Gate, Reading, Sink, VenueCommand
 from soloist_trader.shell.venue_recovery import Evidence, OwnOrder
@@ -70,6 +72,7 @@ class LiveEdge:
             venue.rest_url, source, ca_file=ca_file, clock=self.clock, policy=_READS, budget=budget
         )
         orders = OrderClient(venue.rest_url, source, ca_file=ca_file, clock=self.clock)
+        self._listings = Listings(self._rest, self._account.subaccount)
         self._writes = Writes(orders, self._account.subaccount, on_key_refused)
         self._socket = WebSocketClient(
             venue.websocket_url,
@@ -288,19 +291,16 @@ class LiveEdge:
 
     async def _find_order(self, command: FindOrder) -> events.Event:
         as_of_ms = await self.as_of_ms()
-        listed = await self._rest.list_orders(
-            subaccount=self._account.subaccount, ticker=command.market, min_ts=command.from_ms // 1000
+        found = await self._listings.orders(
+            command.from_ms, market=command.market, wanted={command.client_order_id}
         )
         moment = now_ms()
-        for order in listed:
-            if order.client_order_id == command.client_order_id:
-                return convert.order_seen(moment, order, "listing", as_of_ms)
-        return events.OrderAbsent(moment, command.client_order_id, as_of_ms)
+        if not found:
+            return events.OrderAbsent(moment, command.client_order_id, as_of_ms)
+        return convert.order_seen(moment, found[0], "listing", as_of_ms)
 
     async def _find_fills(self, command: FindFills) -> list[events.Event]:
-        listed = await self._rest.list_fills(
-            subaccount=self._account.subaccount, ticker=command.market, order_id=command.order_id
-        )
+        listed = await self._listings.fills_of(command.market, command.order_id)
         moment = now_ms()
         return [
             convert.fill_seen(moment, fill)._replace(client_order_id=command.client_order_id)
@@ -317,18 +317,19 @@ class LiveEdge:
         """One pass over the account. Raises VenueError."""
         subaccount = self._account.subaccount
         reading = Reading(as_of_ms=await self.as_of_ms())
-        orders = await self._rest.list_orders(subaccount=subaccount, status="resting")
+        orders = await self._listings.resting()
         seen = {order.client_order_id for order in orders}
         since: dict[str, int] = {}
+        missing: dict[str, set[str]] = {}
         for client_order_id, (market, intended_ms) in wanted.items():
             if client_order_id not in seen:
                 since[market] = min(since.get(market, intended_ms), intended_ms)
-        for market, market_from_ms in since.items():
-            listed = await self._rest.list_orders(
-                subaccount=subaccount, ticker=market, min_ts=market_from_ms // 1000 - 60
+                missing.setdefault(market, set()).add(client_order_id)
+        for market, names in missing.items():
+            orders += await self._listings.orders(
+                since[market] - LISTING_MARGIN_MS, market=market, wanted=names
             )
-            orders += [order for order in listed if order.client_order_id in wanted]
-        fills = await self._rest.list_fills(subaccount=subaccount, min_ts=from_ms // 1000)
+        fills = await self._listings.fills(from_ms)
         settlements = await self._rest.list_settlements(subaccount=subaccount, min_ts=from_ms // 1000)
         groups = await self._read_groups()
         positions = await self._rest.list_positions(subaccount=subaccount)
@@ -351,17 +352,18 @@ class LiveEdge:
 
     async def own_resting(self) -> list[events.OrderSeen]:
         """Own orders that rest. Raises VenueError."""
-        listed = await self._rest.list_orders(subaccount=self._account.subaccount, status="resting")
+        listed = await self._listings.resting()
         moment = now_ms()
         own = [order for order in listed if is_ours(order.client_order_id, self._account.claim_hash)]
         return [convert.order_seen(moment, order, "listing") for order in own]
 
     async def evidence(self, from_ms: int) -> Evidence:
         """Own orders in all statuses, fills and settlements since a time, for a start without a journal. Raises VenueError."""
-        subaccount, min_ts = self._account.subaccount, from_ms // 1000
-        orders = await self._rest.list_orders(subaccount=subaccount, min_ts=min_ts)
-        fills = await self._rest.list_fills(subaccount=subaccount, min_ts=min_ts)
-        settlements = await self._rest.list_settlements(subaccount=subaccount, min_ts=min_ts)
+        orders = await self._listings.orders(from_ms)
+        fills = await self._listings.fills(from_ms)
+        settlements = await self._rest.list_settlements(
+            subaccount=self._account.subaccount, min_ts=from_ms // 1000
+        )
         moment = now_ms()
         return Evidence(
             [
