@@ -273,8 +273,7 @@ class Ledger:
 
     def _touch(self, order: Order, time_ms: int) -> None:
         """After a change: judge the facts together, and keep the indexes of unsettled orders, and the halts, right."""
-        if time_ms > order.updated_ms:
-            order.updated_ms = time_ms
+        order.updated_ms = max(order.updated_ms, time_ms)
         slot = order.slot
         market = slot.market
         # A million records are replayed through here: no amend makes the size smaller, so look closely above it only.
@@ -329,8 +328,7 @@ class Ledger:
             self._name(order, record.order_id)
         elif record.order_id and order.order_id != record.order_id:
             order.contradict(Contradiction.ORDER_ID_CHANGED)
-        if record.filled > order.filled:
-            order.filled = record.filled
+        order.filled = max(order.filled, record.filled)
         order.closed = order.closed or record.closed
         if record.fees >= 0:
             order.fees_filled, order.fees_total = max(
