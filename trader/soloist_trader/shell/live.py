@@ -219,10 +219,10 @@ class LiveEdge:
                 )
             )
         elif isinstance(frame, frames.FillFrame):
-            if frame.msg.subaccount in {None, self._account.subaccount}:
+            if self._is_own(frame.msg.subaccount, frame.msg.client_order_id or ""):
                 self._sink(convert.user_fill_seen(moment, frame.msg))
         elif isinstance(frame, frames.UserOrderFrame):
-            if frame.msg.subaccount_number in {None, self._account.subaccount}:
+            if self._is_own(frame.msg.subaccount_number, frame.msg.client_order_id):
                 self._sink(convert.user_order_seen(moment, frame.msg))
         elif isinstance(frame, frames.OrderGroupUpdateFrame):
             self._on_group(moment, frame.msg)
@@ -230,6 +230,15 @@ class LiveEdge:
             self._on_subscribed(frame.msg)
         elif isinstance(frame, frames.OkFrame | frames.UnsubscribedFrame | frames.ErrorFrame):
             self._on_control(moment, frame)
+
+    def _is_own(self, said: int | None, client_order_id: str) -> bool:
+        """Whether a private frame is of this subaccount. The venue leaves empty fields out, and the primary's number is one.
+
+        On a numbered subaccount a frame that says none may be anybody's, so only an id of ours proves it.
+        """
+        if said is None and self._account.subaccount:
+            return is_ours(client_order_id, self._account.claim_hash)
+        return said in {None, self._account.subaccount}
 
     def _on_group(self, moment: int, message: frames.OrderGroupUpdateMessage) -> None:
         role = next(
