@@ -2,6 +2,8 @@
 
     VenueError
     ├── VenueUnreachable          no usable reply: name, connection, TLS, time limit, dropped connection
+    │   ├── VenueNotSent          nothing of the request left: no connection, no tokens, no attempts left
+    │   └── VenueOutcomeUnknown   a write left, or may have, and no reply came: it happened, or it did not
     ├── VenueProtocolError        a reply or frame that is not the contract; `raw` holds what came
     ├── VenueClockSkew            this machine's clock is too far from the venue's: nothing is signed
     ├── VenueKeyError             a private or public key that cannot be used
@@ -28,6 +30,8 @@ __all__ = [
     "VenueForbidden",
     "VenueKeyError",
     "VenueNotFound",
+    "VenueNotSent",
+    "VenueOutcomeUnknown",
     "VenueProtocolError",
     "VenueRateLimited",
     "VenueRejected",
@@ -57,6 +61,14 @@ class VenueUnreachable(VenueError):  # noqa: N818 - reads as what happened
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
+
+
+class VenueNotSent(VenueUnreachable):
+    """Nothing of the request left this machine: a write did not happen, and may be sent again."""
+
+
+class VenueOutcomeUnknown(VenueUnreachable):
+    """A write was sent, or may have been, and no reply came. Find out what became of it before anything is sent again."""
 
 
 class VenueProtocolError(VenueError):

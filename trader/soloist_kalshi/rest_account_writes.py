@@ -1,6 +1,7 @@
 """Writes of an account that are neither orders nor the rotation of keys: tier, own keys, subaccounts, transfers (sections 4, 10, 11).
 
-Each is sent once; whoever calls finds out what an unknown outcome was.
+Each is sent once: VenueNotSent says that it did not happen. After VenueOutcomeUnknown or VenueUnavailable (5xx) whoever calls finds
+out what became of it.
 """
 
 from soloist_kalshi.codec import decode, encode

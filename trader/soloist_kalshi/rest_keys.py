@@ -19,7 +19,8 @@ class KeyClient(MarketReads, PortfolioReads, AccountReads):
     """Everything that can be read, and the two writes that a rotation of keys needs. Use as `async with`.
 
     Errors are those of `errors`: VenueUnreachable and VenueUnavailable after the budget, VenueRejected and below at once,
-    VenueProtocolError for a reply that is not the contract, VenueClockSkew before sending.
+    VenueProtocolError for a reply that is not the contract, VenueClockSkew before sending. Writes say which VenueUnreachable it
+    was: VenueNotSent, or VenueOutcomeUnknown.
     """
 
     async def generate_api_key(
@@ -31,7 +32,7 @@ class KeyClient(MarketReads, PortfolioReads, AccountReads):
     ) -> GeneratedApiKey:
         """Make a key and return it with its private part, which the venue shows once. Sent once.
 
-        After VenueUnreachable or VenueUnavailable the key may exist: find it by `name` in `list_api_keys` and delete it.
+        After VenueOutcomeUnknown or VenueUnavailable the key may exist: find it by `name` in `list_api_keys` and delete it.
         `subaccount` binds the key to one; None leaves it unbound.
         """
         if subaccount is not None:

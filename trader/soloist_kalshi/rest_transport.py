@@ -24,6 +24,8 @@ from soloist_kalshi.errors import (
     VenueClockSkew,
     VenueError,
     VenueNotFound,
+    VenueNotSent,
+    VenueOutcomeUnknown,
     VenueProtocolError,
     VenueRateLimited,
     VenueRejected,
@@ -47,6 +49,8 @@ _NAMES_NOTHING = re.compile(r"(/[a-z_]+)+\Z")
 _PAGE_LIMIT = 1_000
 _MAX_PAGES = 1_000
 _OK_END = 300
+_BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""What the HTTP library raises before a byte of the request is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class RestTransport:
     ) -> bytes:
         """Send a write exactly once and return the body of its success.
 
-        It draws from the Read bucket: the venue bills only orders and their groups to Write (section 4).
+        Raises VenueNotSent when nothing left, VenueOutcomeUnknown and VenueUnavailable when nobody knows whether it happened. It draws from the Read bucket: the venue bills only orders and their groups to Write (section 4).
         """
         deadline_ms = self.clock.monotonic_ms() + self._policy.deadline_ms
         await self._wait_for(self.buckets.read, self.costs.cost(method, template or path), path, deadline_ms)
@@ -173,10 +177,10 @@ class RestTransport:
                 await asyncio.sleep(wait_ms / 1_000)
 
     async def _wait_for_budget(self, deadline_ms: int) -> None:
-        """Wait for an attempt; raises VenueUnreachable at once when none comes in time."""
+        """Wait for an attempt; raises VenueNotSent at once when none comes in time."""
         wait_ms = self.budget.wait_ms()
         if self.clock.monotonic_ms() + wait_ms >= deadline_ms:
-            raise VenueUnreachable(
+            raise VenueNotSent(
                 f"{self._endpoint.origin}: not asked: earlier failures and restarts used up the attempt budget, "
                 f"the next attempt is due in {wait_ms} ms"
             )
@@ -188,7 +192,7 @@ class RestTransport:
             if wait_us is None:
                 raise VenueError(f"a call of {cost} tokens never fits a bucket of {bucket.capacity}")
             if self.clock.monotonic_ms() + wait_us // 1_000 >= deadline_ms:
-                raise VenueUnreachable(
+                raise VenueNotSent(
                     f"{path}: not sent: the account's token bucket has no {cost} tokens before the deadline"
                 )
             await asyncio.sleep(wait_us / 1_000_000)
@@ -202,7 +206,7 @@ class RestTransport:
         content: bytes | None = None,
         signed: bool,
     ) -> tuple[int, bytes]:
-        """Send one request and return status and body; raises VenueUnreachable and VenueClockSkew."""
+        """Send one request and return status and body; raises VenueUnreachable (of a write: which one) and VenueClockSkew."""
         full_path = self._endpoint.base_path + path
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if signed:
@@ -215,9 +219,10 @@ class RestTransport:
                     method, self._endpoint.origin + full_path, params=params, content=content, headers=headers
                 )
         except (httpx.HTTPError, TimeoutError) as error:
-            raise VenueUnreachable(
-                f"{method} {path}: {why_unreachable(error, self._endpoint.origin)}"
-            ) from error
+            kind = VenueUnreachable if method == "GET" else VenueOutcomeUnknown
+            if isinstance(error, _BEFORE_SENDING):
+                kind = VenueNotSent
+            raise kind(f"{method} {path}: {why_unreachable(error, self._endpoint.origin)}") from error
         self.clock.observe(reply.headers.get("date"), sent_ms)
         return reply.status_code, reply.content
 

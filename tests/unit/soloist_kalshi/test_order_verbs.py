@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
-from soloist_kalshi.errors import VenueUnreachable
+from soloist_kalshi.errors import VenueNotSent, VenueOutcomeUnknown, VenueUnreachable
 from soloist_kalshi.keys import SignerSource
 from soloist_kalshi.limits import AccountBuckets
 from soloist_kalshi.messages import (
@@ -31,7 +31,7 @@ from soloist_kalshi.orders import (
     Requested,
     Unknown,
 )
-from soloist_kalshi.rest import RestClient
+from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.signing import Signer, Verifier, generate_private_key, signed_text
 
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, reply
@@ -327,12 +327,57 @@ COLD = {
 
 
 @pytest.mark.parametrize("method", COLD)
-async def test_cold_writes_are_sent_once_over_a_connection_that_drops(method):
+async def test_a_cold_write_without_an_answer_may_have_happened_and_is_sent_once(method):
     async with (
         ScriptedServer(answering(reply(200, b"{}"), None)) as server,
         RestClient(server.base_url, SOURCE) as rest,
     ):
         await COLD[method](rest)
-        with pytest.raises(VenueUnreachable):
+        with pytest.raises(VenueOutcomeUnknown):
             await COLD[method](rest)
     assert [(request.method, request.connection) for request in server.requests] == [(method, 1), (method, 1)]
+
+
+@pytest.mark.parametrize("method", COLD)
+async def test_a_cold_write_that_is_too_slow_may_have_happened(method):
+    async def never(_):
+        await asyncio.Event().wait()
+
+    async with (
+        ScriptedServer(never) as server,
+        RestClient(server.base_url, SOURCE, policy=ReadPolicy(request_ms=200, deadline_ms=400)) as rest,
+    ):
+        with pytest.raises(VenueOutcomeUnknown, match="no answer in time"):
+            await COLD[method](rest)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("method", COLD)
+async def test_a_cold_write_that_met_no_server_did_not_happen(method):
+    async with ScriptedServer(answering(reply(200, b"{}"))) as server:
+        url = server.base_url
+    async with RestClient(url, SOURCE) as rest:
+        with pytest.raises(VenueNotSent, match="connection refused"):
+            await COLD[method](rest)
+
+
+@pytest.mark.parametrize("method", COLD)
+async def test_a_cold_write_without_tokens_did_not_happen(method):
+    async with (
+        ScriptedServer(answering(reply(200, b"{}"))) as server,
+        RestClient(server.base_url, SOURCE, policy=ReadPolicy(deadline_ms=0)) as rest,
+    ):
+        rest.buckets.read.drain()
+        with pytest.raises(VenueNotSent, match="token bucket"):
+            await COLD[method](rest)
+    assert server.requests == []
+
+
+async def test_a_read_without_an_answer_is_neither():
+    async with (
+        ScriptedServer(answering(None)) as server,
+        RestClient(server.base_url, SOURCE, policy=ReadPolicy(attempts=1)) as rest,
+    ):
+        with pytest.raises(VenueUnreachable) as caught:
+            await rest.get_balance(subaccount=0)
+    assert type(caught.value) is VenueUnreachable
