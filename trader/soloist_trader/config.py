@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -27,6 +27,7 @@ from soloist_trader.core.risk import Limits
 from soloist_trader.core.units import ONE_CONTRACT, OPEN_GROUP, REDUCE_GROUP
 from soloist_trader.errors import ConfigurationError
 from soloist_trader.strategies.base import StrategyPlugin
+from soloist_trader.strategies.discovery import MarketFilters
 
 MAXIMUM_GROUP_LIMIT = 1_000_000 * ONE_CONTRACT
 """The venue's bound for the limit of an order group."""
@@ -59,6 +60,9 @@ Money = Annotated[
 """Dollars as a decimal text, kept in 1/1 000 000 dollar."""
 
 
+Ticker = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,15 +92,22 @@ class AccountBlock(_Block):
 
 
 class MarketsBlock(_Block):
-    """What to trade: tickers, and series whose open markets are looked up at start."""
+    """What to trade: tickers, and series from whose markets `filters` choose, at start and every `look_every_seconds`."""
 
-    tickers: tuple[str, ...] = ()
-    series: tuple[str, ...] = ()
+    tickers: tuple[Ticker, ...] = ()
+    series: tuple[Ticker, ...] = ()
+    filters: MarketFilters = MarketFilters()
+    look_every_seconds: int = Field(60, ge=1, le=3600)
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.tickers and not self.series:
             raise ValueError("name at least one ticker or series: there is nothing to trade")
+        if not self.series and "filters" in self.model_fields_set:
+            raise ValueError(
+                "filters choose among the markets of a series and none is named: name it in spec.markets.series, "
+                "or remove spec.markets.filters (markets in tickers are always followed)"
+            )
         return self
 
 
@@ -148,6 +159,25 @@ class RecordingBlock(_Block):
     tape_megabytes: Annotated[int, Field(ge=16)] = 1024
 
 
+class StoreBlock(_Block):
+    """Tables for people and dashboards: a process of its own that follows the journal, into SQLite or what `url` names."""
+
+    follow: bool = False
+    url: str | None = Field(None, pattern=r"^(sqlite:///|postgres(ql)?://)")
+    poll_seconds: float = Field(1.0, ge=0.1, le=3600)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.url is not None and not self.follow:
+            raise ValueError("url has no effect without follow: true; add it, or remove url")
+        if self.url is not None and re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", self.url):
+            raise ValueError(
+                "a password does not belong into this file: give the whole URL in the environment variable "
+                "SOLOIST_STORE_URL, and leave it out of url"
+            )
+        return self
+
+
 class Configuration(_Block):
     """The whole file."""
 
@@ -161,6 +191,7 @@ class Configuration(_Block):
     risk: RiskBlock
     trading: TradingBlock = TradingBlock()
     recording: RecordingBlock = RecordingBlock()
+    store: StoreBlock = Field(default_factory=lambda: StoreBlock.model_validate({}))
 
     @model_validator(mode="after")
     def _account_when_live(self) -> Self:
@@ -249,12 +280,24 @@ def _file_problems(configuration: Configuration | None) -> list[tuple[str, str]]
 
 def _message(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        return "unknown field; remove it or correct its spelling"
+        return f"unknown field; {_known(problem['loc'])}remove it or correct its spelling"
     if problem["type"] == "missing":
         return "is missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     return f"{message} (given: {given!r})" if isinstance(given, str | int | float) else message
+
+
+def _known(location: tuple[str | int, ...]) -> str:
+    """What may stand there instead of an unknown field, in the words of the TradingBot; "" where that is not known."""
+    model: Any = Configuration
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return ""
+        kinds = [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return f"known here: {', '.join(_camel(name) for name in model.model_fields)}; " if model else ""
 
 
 def _field(location: tuple[str | int, ...]) -> str:

@@ -56,10 +56,10 @@ def fatal_reason(service):
 async def test_only_the_epoch_and_pod_that_the_operator_admits_may_begin(make_service):
     service = make_service()
     for word in (Word(0, "", ""), Word(2, "Running", "pod-1"), Word(3, "Running", "pod-0")):
-        service._on_word(word)
-        assert not service._admitted.is_set()
-    service._on_word(Word(3, "Running", "pod-1"))
-    assert service._admitted.is_set()
+        service.admission.on_word(word)
+        assert not service.admission.admitted.is_set()
+    service.admission.on_word(Word(3, "Running", "pod-1"))
+    assert service.admission.admitted.is_set()
     assert not service._fatal.done()
 
 
@@ -73,27 +73,27 @@ async def test_only_the_epoch_and_pod_that_the_operator_admits_may_begin(make_se
 )
 async def test_another_epoch_or_pod_ends_an_engine_that_was_admitted(make_service, word, reason):
     service = make_service()
-    service._on_word(Word(3, "Running", "pod-1"))
-    service._on_word(word)
+    service.admission.on_word(Word(3, "Running", "pod-1"))
+    service.admission.on_word(word)
     assert fatal_reason(service) == reason
 
 
 async def test_a_higher_epoch_ends_an_engine_before_it_began(make_service):
     service = make_service()
-    service._on_word(Word(4, "Running", "pod-2"))
+    service.admission.on_word(Word(4, "Running", "pod-2"))
     assert fatal_reason(service) == "EpochMismatch"
 
 
 async def test_desired_states_and_a_lost_lease_are_latches(make_service):
     service = make_service()
     for desired, state in (("Reducing", "REDUCING"), ("Halted", "HALTED"), ("Running", "ACTIVE")):
-        service._on_word(Word(3, desired, "pod-1"))
+        service.admission.on_word(Word(3, desired, "pod-1"))
         assert service.ledger.state == state
-    service._on_lease_silence("ConnectError")
+    service.admission.on_silence("ConnectError")
     assert service.ledger.latches == {"lease": ("HALTED", "lost: ConnectError")}, (
         "nobody can take a Static key away"
     )
-    service._on_word(Word(3, "Running", "pod-1"))
+    service.admission.on_word(Word(3, "Running", "pod-1"))
     assert service.ledger.state == "ACTIVE"
 
 
@@ -137,14 +137,14 @@ async def test_a_journal_of_a_later_epoch_is_fatal(make_service):
 async def test_a_lost_lease_reduces_where_the_fence_can_take_the_key_away(make_service, tmp_path):
     (tmp_path / "keys" / "epoch").write_text("3")
     service = make_service()
-    service._on_word(Word(3, "Running", "pod-1"))
-    service._on_lease_silence("ConnectError")
+    service.admission.on_word(Word(3, "Running", "pod-1"))
+    service.admission.on_silence("ConnectError")
     assert service.ledger.latches == {"lease": ("REDUCING", "lost: ConnectError")}
 
 
 async def test_a_key_in_doubt_keeps_the_gate_although_recovery_ends(make_service):
     service = make_service()
-    service._on_key_refused("401")
+    service.key_doubt.refused("401")
     service.gate.open()
     assert service.gate.closed == "key in doubt: 401"
     for task in service._tasks:

@@ -45,3 +45,7 @@ def main() -> None:
 
     Begin with `check` on a configuration, then `run`; `watch` shows orders, fills and profit as they happen.
     """
+
+
+if __name__ == "__main__":
+    main(prog_name="soloist-trader")

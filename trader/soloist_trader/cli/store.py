@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +32,8 @@ _URL = click.option(
     "Also read from SOLOIST_STORE_URL, where a password does not show in the list of processes.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tab-separated text.")
+_LOWEST_PRIORITY = 19
+_MOST_BYTES = 1 << 30
 _CHUNK = click.option(
     "--chunk",
     type=click.IntRange(min=1),
@@ -109,12 +115,29 @@ def rebuild(state_dir: Path, url: str | None, chunk: int, *, as_json: bool, forg
     show_default=True,
     help="Time between two looks at the journal.",
 )
+@click.option(
+    "--beside-engine",
+    is_flag=True,
+    help="Take the lowest priority, at most 1 GiB, and end when the standard input ends. The engine starts it so.",
+)
 def follow(
-    state_dir: Path, url: str | None, chunk: int, poll_seconds: float, *, as_json: bool, once: bool
+    state_dir: Path,
+    url: str | None,
+    chunk: int,
+    poll_seconds: float,
+    *,
+    as_json: bool,
+    once: bool,
+    beside_engine: bool,
 ) -> None:
-    """Keep the store at the end of the journal until interrupted; builds it if there is none yet."""
+    """Keep the store at the end of the journal until interrupted; builds it if there is none yet.
+
+    An engine whose configuration says `store: {follow: true}` runs this by itself.
+    """
     from soloist_trader import store as room  # noqa: PLC0415 `--help` does not need it
 
+    if beside_engine:
+        _yield_to_engine()
     report = _progress()
     with _opened(state_dir, url) as database, contextlib.suppress(KeyboardInterrupt):
         make = room.catch_up if database.has_table("projected") else room.rebuild
@@ -123,6 +146,21 @@ def follow(
         _print(facts, as_json=as_json)
         if not once:
             room.follow(database, state_dir, poll_s=poll_seconds, chunk=chunk, report=report)
+
+
+def _yield_to_engine() -> None:
+    """Never be what the engine waits for or dies of: CPU and disk last, memory bounded, and no life without it."""
+    os.nice(_LOWEST_PRIORITY)
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    with contextlib.suppress(OSError):  # not Linux: then the kernel chooses by size
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    threading.Thread(target=_end_with_input, name="input", daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @store.command()

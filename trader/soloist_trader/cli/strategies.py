@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from soloist_trader.strategies.base import Parameters
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with each strategy's parameter schema.")
-def strategies(as_json: bool) -> None:
-    """List the installed strategies with their parameters, types and defaults."""
-    from soloist_trader import strategies as registry  # noqa: PLC0415 `--help` does not need it
+@click.option("--filters", is_flag=True, help="Describe the filters of market discovery instead.")
+def strategies(as_json: bool, filters: bool) -> None:
+    """List the installed strategies with their parameters, types and defaults.
 
+    With --filters, what may stand in spec.markets.filters: which markets of spec.markets.series a bot follows.
+    """
+    from soloist_trader import strategies as registry  # noqa: PLC0415 `--help` does not need it
+    from soloist_trader.strategies.discovery import MarketFilters  # noqa: PLC0415 as above
+
+    if filters:
+        _describe_filters(MarketFilters, as_json=as_json)
+        return
     plugins = {name: registry.load(name) for name in registry.available()}
     if as_json:
         schemas = {name: plugin.parameters_model.model_json_schema() for name, plugin in plugins.items()}
         click.echo(json.dumps(schemas, indent=2))
         return
     for name, plugin in plugins.items():
-        model = plugin.parameters_model
         summary = (plugin.__doc__ or "").strip().splitlines()
         click.echo(f"{name}  {summary[0] if summary else ''}".rstrip())
-        schema = model.model_json_schema()["properties"]
-        defaults = model.model_construct().model_dump(mode="json")
-        width = max(len(field) for field in schema)
-        for field, described in schema.items():
-            default = json.dumps(defaults.get(field))
-            click.echo(
-                f"  {field:<{width}}  {_type(described):<10}  {default:<10}  {described.get('description', '')}"
-            )
+        _fields(plugin.parameters_model, str)
+    click.echo(
+        "markets.filters  which markets of a series a bot follows: `soloist-trader strategies --filters`"
+    )
+
+
+def _describe_filters(model: type[Parameters], *, as_json: bool) -> None:
+    """In the words of a TradingBot; the engine's own file writes them with underscores."""
+    from pydantic.alias_generators import to_camel  # noqa: PLC0415 `--help` does not need it
+
+    if as_json:
+        schema = model.model_json_schema()
+        schema["properties"] = {to_camel(name): field for name, field in schema["properties"].items()}
+        click.echo(json.dumps(schema, indent=2))
+        return
+    click.echo(
+        "spec.markets.filters  every condition has to hold when a market is chosen; it stays until it closes"
+    )
+    _fields(model, to_camel)
+
+
+def _fields(model: type[Parameters], spell: Callable[[str], str]) -> None:
+    schema = model.model_json_schema()["properties"]
+    defaults = model.model_construct().model_dump(mode="json")
+    width = max(len(spell(field)) for field in schema)
+    for field, described in schema.items():
+        default = json.dumps(defaults.get(field))
+        click.echo(
+            f"  {spell(field):<{width}}  {_type(described):<10}  {default:<10}  {described.get('description', '')}"
+        )
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -111,14 +111,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _probe(self, good: bool, yes: str, no: str) -> None:
         snapshot = self.board.snapshot
+        journal = snapshot.get("journal", {})
         body = {
             "ok": good,
             "reason": yes if good else no,
             "ageMs": self.board.age_ms,
             "state": snapshot.get("state"),
             "reconciled": snapshot.get("ready", False),
-            "durability": "durable",
-            "commitMode": snapshot.get("journal", {}).get("commitMode", ""),
+            "durability": journal.get("durability", ""),
+            "commitMode": journal.get("commitMode", ""),
+            "commits": journal.get("commitWords", ""),
         }
         self._send(200 if good else 503, "application/json", json.dumps(body).encode())
 

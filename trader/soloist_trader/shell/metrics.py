@@ -72,6 +72,13 @@ def _state(snapshot: dict[str, Any]) -> Iterable[Metric]:
         yield _gauge("lease_age_seconds", "time since the last renewal", snapshot["leaseAgeMs"] / 1000)
     yield _gauge("unsettled_orders", "orders that may still change a position", snapshot["unsettledOrders"])
     yield _gauge("write_budget_tokens", "tokens left of the account's write bucket", snapshot["writeTokens"])
+    if snapshot["store"] is not None:
+        yield _gauge(
+            "store_following", "1 while the store's process runs", float(snapshot["store"]["running"])
+        )
+    if snapshot["discovery"] is not None:
+        chosen = snapshot["discovery"]["followed"]
+        yield _gauge("discovered_markets", "markets of the series that are followed now", chosen)
     live = GaugeMetricFamily(
         "soloist_book_live", "1 while the book of a market can be trusted", labels=["market"]
     )
@@ -111,6 +118,7 @@ COUNTERS: Final[dict[str, tuple[list[str], str]]] = {
     "errors": (["error_type"], "errors by kind"),
     "alerts": (["code"], "what a person should read"),
     "frames": (["kind"], "frames of the venue's WebSocket"),
+    "store_failures": (["kind"], "ends of the store's process"),
     "journal_commits": (["outcome"], "commits of the journal"),
     "book_gaps": (["kind"], "sequence gaps and impossible books"),
 }

@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from soloist_kalshi.errors import VenueError
-from soloist_kalshi.fees import FeeTerms
-from soloist_kalshi.messages import Market, Trade
+from soloist_kalshi.messages import Trade
 from soloist_kalshi.numbers import NumberError, count_from_text, price_from_dollars
 from soloist_kalshi.rest import ReadPolicy, RestClient
 
@@ -26,7 +25,9 @@ from soloist_trader.core.ledger import FORGET_AFTER_MS, Ledger
 from soloist_trader.modes.matcher import STANDARD_FEES, Matcher
 from soloist_trader.shell import convert
 from soloist_trader.shell.clock import now_ms, text_to_ms
+from soloist_trader.shell.fee_terms import FeeTable
 from soloist_trader.shell.logs import log
+from soloist_trader.shell.market_choice import MarketChoice
 from soloist_trader.shell.venue import Gate, Reading, Sink, VenueCommand
 
 POLL_S: Final = 0.5
@@ -43,11 +44,13 @@ _READS: Final = ReadPolicy(attempts=2, request_ms=4_000, deadline_ms=6_000)
 class PaperEdge:
     """Public books and a simulated account; `shadow` decides and sends nothing, not even to the simulation."""
 
-    def __init__(self, configuration: Configuration, ledger: Ledger, *, shadow: bool) -> None:
+    def __init__(
+        self, configuration: Configuration, ledger: Ledger, *, shadow: bool, choice: MarketChoice | None = None
+    ) -> None:
         venue = configuration.venue
         ca_file = str(venue.ca_file) if venue.ca_file else None
         self._rest = RestClient(venue.rest_url, None, ca_file=ca_file, policy=_READS)
-        self._configuration = configuration
+        self._choice = choice or MarketChoice(configuration.markets)
         self._shadow = shadow
         self._sink: Sink = lambda _event: None
         self._tickers: list[str] = []
@@ -56,8 +59,8 @@ class PaperEdge:
         self._shown: dict[str, tuple[object, object]] = {}
         self._traded: dict[str, tuple[int, frozenset[str]]] = {}
         """Of each market: time of the last trade seen, and the ids of the trades of that millisecond."""
-        self._fees: dict[str, FeeTerms] = {}
-        self.matcher = Matcher(lambda market: self._fees.get(market, STANDARD_FEES), now_ms())
+        self._fees = FeeTable()
+        self.matcher = Matcher(lambda market: self._fees.terms.get(market, STANDARD_FEES), now_ms())
         self._ledger = ledger
         self.tasks: list[asyncio.Task[None]] = []
         self.polls = 0
@@ -66,23 +69,31 @@ class PaperEdge:
     async def start(self, sink: Sink) -> list[str]:
         """Look markets up and begin to poll. Raises VenueError."""
         self._sink = sink
-        markets = self._configuration.markets
-        tickers = list(markets.tickers)
-        for series in markets.series:
-            found = await self._rest.get_markets(status="open", series_ticker=series)
-            tickers += [market.ticker for market in found if market.ticker not in tickers]
-        self._tickers = tickers
+        await self._choose()
         await self._refresh_markets()
         self.tasks = [
             asyncio.create_task(self._poll_books(), name="books"),
             asyncio.create_task(self._poll_markets(), name="markets"),
         ]
-        return tickers
+        return self._tickers
+
+    async def _choose(self) -> None:
+        """Follow what the choice says; the book of a market that left is not to be trusted any more."""
+        change = await self._choice.look(self._rest)
+        self._tickers = self._choice.tickers
+        for market in change.closed:
+            self._sink(convert.market_seen(now_ms(), market))
+        for ticker in change.gone:
+            self._shown.pop(ticker, None)
+            self._books.pop(ticker, None)
+            self._traded.pop(ticker, None)
+            self.matcher.hide(ticker)
+            self._sink(events.BookLost(now_ms(), ticker, "it left the markets that are followed"))
 
     async def _refresh_markets(self) -> None:
         found = await self._rest.get_markets(tickers=self._tickers) if self._tickers else []
         self._note_unknown(sorted(set(self._tickers) - {market.ticker for market in found}))
-        await self._look_up_fees([market for market in found if market.ticker not in self._fees])
+        await self._fees.look_up(self._rest, found)
         moment = now_ms()
         for market in found:
             self._sink(convert.market_seen(moment, market))
@@ -98,27 +109,12 @@ class PaperEdge:
                     level=logging.WARNING,
                 )
 
-    async def _look_up_fees(self, markets: list[Market]) -> None:
-        """The fee terms of each market's event and series; the standard terms, said once, where they have no formula."""
-        for event_ticker in sorted({market.event_ticker for market in markets}):
-            event, _ = await self._rest.get_event(event_ticker)
-            series = await self._rest.get_series(event.series_ticker)
-            try:
-                terms = FeeTerms.of(series, event)
-                terms.taker(1, 1)
-            except NumberError as error:
-                log(
-                    "FeesUnknown",
-                    f"{event_ticker} is charged the standard fees: {error}",
-                    level=logging.WARNING,
-                )
-                terms = STANDARD_FEES
-            self._fees |= {market.ticker: terms for market in markets if market.event_ticker == event_ticker}
-
     async def _poll_markets(self) -> None:
         while True:
-            await asyncio.sleep(MARKET_POLL_S)
+            await self._choice.pause(MARKET_POLL_S)
             try:
+                if self._choice.is_due:
+                    await self._choose()
                 await self._refresh_markets()
             except (VenueError, NumberError, ValueError) as error:
                 log("MarketsUnreadable", str(error))
@@ -126,8 +122,8 @@ class PaperEdge:
     async def _poll_books(self) -> None:
         while True:
             for ticker in self._tickers:
-                if ticker in self._unknown:
-                    continue
+                if ticker in self._unknown or ticker not in self._choice:
+                    continue  # the choice may change while this waits for the venue
                 try:
                     await self._poll_trades(ticker)
                     await self._poll_book(ticker)
@@ -177,6 +173,8 @@ class PaperEdge:
     async def _poll_book(self, ticker: str) -> None:
         shown = await self._rest.get_orderbook(ticker)
         self.polls += 1
+        if ticker not in self._choice:
+            return  # it left while its book was on its way
         self.show(ticker, convert.levels(shown.yes_dollars), convert.levels(shown.no_dollars, of_no=True))
 
     def show(self, ticker: str, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:

@@ -11,9 +11,13 @@ from soloist_trader.core.desk import Identity
 from soloist_trader.core.orders import Order
 from soloist_trader.core.records import Booked
 from soloist_trader.core.units import SIDE_NAMES
+from soloist_trader.journal.quantiles import SLOW_P99_US
+from soloist_trader.journal.writer import Commit
 from soloist_trader.shell.clock import ms_to_text, now_ms
+from soloist_trader.shell.market_choice import MarketChoice
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.store_follower import StoreFollower
 from soloist_trader.shell.venue_recovery import SafetyRecord, fit
 
 SHOWN_ORDERS: Final = 50
@@ -34,11 +38,15 @@ class Publisher:
         self.recovery = "CleanStart"
         self.stopping = False
         self.lease_age_ms: int | None = None
+        self.choice: MarketChoice | None = None
+        self.follower: StoreFollower | None = None
+        """The process that keeps the store; None where the configuration wants none."""
 
     def ready(self) -> bool:
         """Reconciled with the venue, and data fresh."""
         engine = self._runtime.engine
-        live = any(market.live for market in engine.markets.values())
+        left = self.choice.left if self.choice is not None else frozenset()
+        live = any(market.live for name, market in engine.markets.items() if name not in left)
         connected = bool(self._runtime.edge.status().get("connected"))
         return engine.ready and not self.stopping and live and connected
 
@@ -54,11 +62,21 @@ class Publisher:
             actor, (state, reason) = max(latches.items(), key=lambda item: item[1][0])
             return state.capitalize(), f"{actor}: {reason}"
         if not self.ready():
+            nothing = self.choice.nothing() if self.choice is not None else ""
+            if nothing:
+                return "NoMarkets", nothing
             unknown = self._runtime.edge.status().get("unknownMarkets")
             if unknown:
                 return "UnknownMarkets", f"the venue knows no market {unknown}; correct spec.markets"
             return "DataStale", self._reconciler.last_error or "no book can be trusted now"
-        return "Trading", "reconciled, data fresh"
+        return "Trading", f"reconciled, data fresh{self._slow_disk()}"
+
+    def _slow_disk(self) -> str:
+        """What readiness says of a disk on which orders wait longer than they should."""
+        journal = self._runtime.journal
+        if journal.mode is Commit.INLINE and journal.measured[1] <= SLOW_P99_US:
+            return ""
+        return f"; {journal.describe_commits()}"
 
     def report(self, pod_uid: str) -> dict[str, Any]:
         """What goes into the Lease (docs/interfaces.md)."""
@@ -134,7 +152,13 @@ class Publisher:
                 "intentsIn": runtime.gate.intents_in,
                 "intentsOut": runtime.gate.intents_out,
             },
-            "markets": [_market(name, market) for name, market in engine.markets.items()],
+            "markets": [
+                _market(name, market)
+                for name, market in engine.markets.items()
+                if self.choice is None or name not in self.choice.left
+            ],
+            "discovery": self.choice.shown() if self.choice is not None else None,
+            "store": self.follower.shown() if self.follower is not None else None,
             "positions": self._positions(),
             "profit": self._profit(),
             "orders": [_order(order) for order in list(ledger.orders.values())[-SHOWN_ORDERS:]],
@@ -150,6 +174,7 @@ class Publisher:
                 "full": runtime.journal.full,
                 "commitQuantilesUs": list(runtime.journal.commit_quantiles()),
                 "commitMode": str(runtime.journal.mode),
+                "commitWords": runtime.journal.describe_commits(),
             },
             "counters": self._counters(),
             "histograms": {
@@ -172,6 +197,7 @@ class Publisher:
                 "durable": runtime.journal.commits,
                 "failed": int(bool(runtime.journal.failed)),
             },
+            "store_failures": {"ended": self.follower.failures} if self.follower is not None else {},
             "book_gaps": {"sequence": int(str(runtime.edge.status().get("bookGaps", 0)))},
         }
 

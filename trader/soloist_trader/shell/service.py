@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
 import logging
 import os
-import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -16,39 +14,39 @@ from pathlib import Path
 from typing import Any, Final
 
 from soloist_kalshi.attempt_budget import AttemptBudget
-from soloist_kalshi.rest import ReadPolicy, RestClient
-from soloist_kalshi.signing import Signer
 
 from soloist_trader.config import Configuration, echo
 from soloist_trader.core import events
 from soloist_trader.core.commands import Amend, Place
-from soloist_trader.core.desk import Identity
 from soloist_trader.core.engine import Engine
-from soloist_trader.core.identifiers import CLAIM_HASH_LENGTH, base36, parse_order_id
+from soloist_trader.core.identifiers import parse_order_id
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Stopped
 from soloist_trader.core.units import ACTIVE, HALTED, REDUCING
 from soloist_trader.errors import FatalError, StateError
 from soloist_trader.journal.writer import Commit, Journal
 from soloist_trader.shell.admin import AdminServer, Board
-from soloist_trader.shell.assembly import make_tape, settings
+from soloist_trader.shell.admission import Admission
+from soloist_trader.shell.assembly import make_identity, make_tape, settings, verify_key
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.control import ControlServer
 from soloist_trader.shell.crash_guard import CrashGuard
 from soloist_trader.shell.gate import SendGate
+from soloist_trader.shell.key_doubt import KeyDoubt
 from soloist_trader.shell.keyring import KeyRing
 from soloist_trader.shell.latch_file import LatchFile
-from soloist_trader.shell.lease import LeaseAddress, LeaseClient, LeaseKeeper, Word
+from soloist_trader.shell.lease import LeaseAddress
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.logs import log
+from soloist_trader.shell.market_choice import MarketChoice, held_markets
 from soloist_trader.shell.paper import PaperEdge
 from soloist_trader.shell.publish import Publisher
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Runtime
 from soloist_trader.shell.state_directory import require_lasting
+from soloist_trader.shell.store_follower import StoreFollower
 from soloist_trader.shell.termination import write_termination
 from soloist_trader.shell.venue import Edge
-from soloist_trader.shell.venue_recovery import SafetyRecord, read_record
 from soloist_trader.shell.venue_start import recover_from_venue, until_reached
 from soloist_trader.shell.verbs import Verbs
 
@@ -66,8 +64,6 @@ EXIT_CLEAN: Final = 0
 EXIT_CONFIGURATION: Final = 2
 EXIT_FATAL: Final = 3
 EXIT_UNPROVEN: Final = 4
-_DESIRED: Final = {"Running": ACTIVE, "Reducing": REDUCING, "Halted": HALTED, "Stopped": HALTED}
-_ONE_READ: Final = ReadPolicy(attempts=1, request_ms=4_000, deadline_ms=5_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +89,16 @@ class Service:
         self.ledger = Ledger()
         self.journal = Journal(options.state_directory, commit=Commit.AUTO)
         self.board = Board()
-        self.identity = self._identity()
+        self.identity = make_identity(options.configuration)
         self._started_ms = now_ms()
         self._began_ms = monotonic_ms()
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._admitted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._keys: KeyRing | None = None
-        self._lease: LeaseKeeper | None = None
-        self._word = Word(0, "", "")
-        self._key_in_doubt = False
-        self._safety: SafetyRecord | None = None
-        self._heard_lease = False
+        self.admission = Admission(self)
+        self.choice = MarketChoice(options.configuration.markets, lambda: held_markets(self.ledger))
+        self.follower: StoreFollower | None = None
         self._guard = CrashGuard(options.state_directory, self.identity.epoch)
         self._latch_file = LatchFile(options.state_directory)
         self.gate = SendGate(self._book_generation, self._objection)
@@ -114,18 +107,6 @@ class Service:
         self.edge: Edge
         self.reconciler: Reconciler
         self.publisher: Publisher
-
-    def _identity(self) -> Identity:
-        account = self.configuration.account
-        incarnation = secrets.randbits(64)
-        if account is None:
-            bot = self.configuration.bot
-            digest = hashlib.sha256(f"paper|{bot.namespace}|{bot.name}".encode()).digest()
-            claim_hash = base36(int.from_bytes(digest, "big"))[-CLAIM_HASH_LENGTH:]
-            return Identity(claim_hash, 0, 0, incarnation, self.configuration.mode)
-        return Identity(
-            account.claim_hash, account.subaccount, account.epoch, incarnation, self.configuration.mode
-        )
 
     def _book_generation(self, market: str) -> int:
         held = self.engine.markets.get(market)
@@ -190,6 +171,11 @@ class Service:
             admin.stop()
 
     @property
+    def has_managed_key(self) -> bool:
+        """True if the engine's key can be taken away from it; one without a key has nothing to lose either."""
+        return self._keys is None or self._keys.is_managed
+
+    @property
     def _incarnation(self) -> str:
         return f"{self.identity.incarnation:x}"
 
@@ -209,6 +195,7 @@ class Service:
             stateHash=self.ledger.state_hash(),
             cleanExit=self.ledger.stopped is not None,
             commitMode=str(self.journal.mode),
+            commits=self.journal.describe_commits(),
         )
         if before is None:
             return
@@ -236,42 +223,53 @@ class Service:
             settings(configuration),
         )
         self.edge = self._make_edge()
-        self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge)
-        self.runtime.on_failure(self._fail)
+        tape = make_tape(
+            configuration, self.engine, self.edge, self.options.state_directory, self._started_ms
+        )
+        self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge, tape)
+        self.runtime.on_failure(self.fail)
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
+        self.publisher.choice = self.choice
         self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
         self._look_at_latch_file()
-        if configuration.recording.tape:
-            self.runtime.tape = make_tape(
-                configuration, self.engine, self.options.state_directory, self._started_ms
-            )
         if not self.runtime.flush_journal():
             raise StateError(self.journal.failed)
 
     def _make_edge(self) -> Edge:
         configuration = self.configuration
         if configuration.mode != "Live":
-            return PaperEdge(configuration, self.ledger, shadow=configuration.mode == "Shadow")
-        self._keys = KeyRing(self.options.keys, self.identity.epoch, self._verify_key)
+            shadow = configuration.mode == "Shadow"
+            return PaperEdge(configuration, self.ledger, shadow=shadow, choice=self.choice)
+        self._keys = KeyRing(
+            self.options.keys,
+            self.identity.epoch,
+            lambda signer: verify_key(configuration, self.identity.subaccount, signer),
+        )
         self._keys.load()
         self._attempts = AttemptBudget(
             self.options.state_directory / ATTEMPTS_FILE,
             capacity=ATTEMPTS,
             refill_per_minute=ATTEMPTS_PER_MINUTE,
         )
+        self.key_doubt = KeyDoubt(self._keys, self.gate, self._spawn, self._on_key_switched)
         return LiveEdge(
-            configuration, self._keys.source, self._on_key_refused, self._on_reopened, self._attempts
+            configuration,
+            self._keys.source,
+            self.key_doubt.refused,
+            self._on_reopened,
+            self._attempts,
+            self.choice,
         )
 
     async def _start(self) -> None:
         """The start order of the design: epoch, key, private channels, account, compare, only then trade."""
         if self.options.lease is not None:
-            self._start_lease(self.options.lease)
+            self._spawn(self.admission.start(self.options.lease).run(), "lease")
             self.reconciler.phase = "WaitingForLease"
-            await self._admitted.wait()
+            await self.admission.admitted.wait()
         wait_ms = self._guard.begin()
         if wait_ms:
             self.reconciler.phase = "CrashLoopBackOff"
@@ -292,10 +290,10 @@ class Service:
         self._guard.good()
         self._spawn(self.reconciler.sweep(), "sweep")
         self.gate.open()
+        self._follow_journal()
         gc.collect()
         gc.freeze()
-        if self._lease is not None:
-            self._lease.hurry()
+        self.admission.hurry()
         log("Ready", "reconciled with the venue", afterMs=monotonic_ms() - self._began_ms)
 
     async def _connect(self) -> None:
@@ -312,19 +310,20 @@ class Service:
             directory = self.options.state_directory
             if await until_reached(
                 reconciler,
-                lambda: recover_from_venue(self.runtime, edge, self._safety, keys_came_ms, directory),
+                lambda: recover_from_venue(
+                    self.runtime, edge, self.admission.safety, keys_came_ms, directory
+                ),
             ):
                 self.publisher.recovery = "VenueRecovered"
         reconciler.phase = "MakingOrderGroups"
         earlier = [group.group_id for group in ledger.groups.values()]
-        earlier += list(self._safety.groups.values()) if self._safety is not None else []
+        earlier += list(self.admission.safety.groups.values()) if self.admission.safety is not None else []
         limits = self.configuration.group_limits()
         made = await until_reached(reconciler, lambda: edge.make_groups(limits, list(dict.fromkeys(earlier))))
         for group in made:
             self.runtime.dispatch(group)
         self.runtime.flush_journal()
-        if self._lease is not None:
-            self._lease.hurry()
+        self.admission.hurry()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
@@ -333,15 +332,25 @@ class Service:
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.fail(error)
+
+    def _follow_journal(self) -> None:
+        """The store beside the engine; an end of this task is a log line, never the engine's."""
+        block = self.configuration.store
+        if not block.follow:
+            return
+        self.follower = self.publisher.follower = StoreFollower(block, self.options.state_directory)
+        task = asyncio.create_task(self.follower.run(), name="store follower")
+        task.add_done_callback(_say_end)
+        self._tasks.append(task)
 
     def _watch_reader(self, task: asyncio.Task[None]) -> None:
         """A reader of the venue has no end of its own: one that returns is as dead as one that failed."""
         self._watch(task)
         if not task.cancelled() and task.exception() is None:
-            self._fail(RuntimeError(f"task {task.get_name()!r} ended by itself"))
+            self.fail(RuntimeError(f"task {task.get_name()!r} ended by itself"))
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Stop sending first; then the process ends."""
         reason = error.reason if isinstance(error, FatalError) else type(error).__name__
         self.gate.close(f"{reason}: {error}")
@@ -375,10 +384,9 @@ class Service:
         proven, reason, message = await self._end_orders(deadline_ms)
         self.journal.append(Stopped(now_ms(), proven, message))
         flushed = self.runtime.flush_journal()
-        if self._lease is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2):
-                    await self._lease.farewell()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self.admission.farewell()
         await self.edge.close()
         level = logging.INFO if proven else logging.ERROR
         log("Stopped", message, level=level, proven=proven, stateHash=self.ledger.state_hash())
@@ -409,99 +417,19 @@ class Service:
     async def _publish(self) -> None:
         while True:
             self._look_at_latch_file()
-            self.publisher.lease_age_ms = self._lease.age_ms if self._lease is not None else None
+            self.publisher.lease_age_ms = self.admission.age_ms
             self.board.publish(self.publisher.snapshot())
             await asyncio.sleep(PUBLISH_S)
 
     # -- key
 
-    async def _verify_key(self, signer: Signer) -> None:
-        """A signed read with one key."""
-        venue = self.configuration.venue
-        ca_file = str(venue.ca_file) if venue.ca_file else None
-        async with RestClient(venue.rest_url, signer, ca_file=ca_file, policy=_ONE_READ) as client:
-            await client.get_balance(subaccount=self.identity.subaccount)
-
-    def _on_key_refused(self, why: str) -> None:
-        """Nothing is sent while it is checked whether any key works; if none does, the engine ends."""
-        if self._key_in_doubt:
-            return
-        self._key_in_doubt = True
-        self.gate.hold("key", f"key in doubt: {why}")
-        self._spawn(self._check_keys(why), "key check")
-
-    async def _check_keys(self, why: str) -> None:
-        assert self._keys is not None
-        before = self._keys.key_id
-        if not await self._keys.doubt():
-            raise FatalError("KeyRejected", f"the venue refuses every key: {why}")
-        if self._keys.key_id != before:
-            log(
-                "KeySwitched",
-                f"now signing with {self._keys.key_id}",
-                generation=self._keys.source.generation,
-            )
-            self._on_key_switched()
-        self._key_in_doubt = False
-        self.gate.release("key")
-
     def _on_key_switched(self) -> None:
         if isinstance(self.edge, LiveEdge):
             self.edge.reconnect()
-        if self._lease is not None:
-            self._lease.hurry()
+        self.admission.hurry()
 
     def _on_reopened(self) -> None:
         self.reconciler.hurry()
-
-    # -- lease
-
-    def _start_lease(self, address: LeaseAddress) -> None:
-        client = LeaseClient(address, f"{self.options.pod_uid}/{self._incarnation}")
-        self._lease = LeaseKeeper(
-            client, lambda: self.publisher.report(self.options.pod_uid), self._on_word, self._on_lease_silence
-        )
-        self._spawn(self._lease.run(), "lease")
-
-    def _on_word(self, word: Word) -> None:
-        """The operator's word. A higher epoch, or any other one once trading, ends this engine."""
-        if not self._heard_lease:
-            self._heard_lease = True
-            # Nothing was renewed yet: it is what an earlier engine left.
-            self._safety = read_record(word.report)
-        if word != self._word:
-            log("LeaseRead", f"epoch {word.epoch}, desired state {word.desired_state or 'not set'}")
-            self._word = word
-        live = self.configuration.mode == "Live"
-        epoch = self.identity.epoch
-        if live and (word.epoch > epoch or (self._admitted.is_set() and word.epoch != epoch)):
-            self._fail(FatalError("EpochMismatch", f"the Lease is of epoch {word.epoch}, the key of {epoch}"))
-            return
-        other_pod = word.admitted_pod_uid not in {"", self.options.pod_uid}
-        if other_pod and self._admitted.is_set():
-            self._fail(FatalError("NotAdmitted", f"the operator admitted pod {word.admitted_pod_uid}"))
-            return
-        if (live and word.epoch != epoch) or other_pod:
-            self.reconciler.last_error = (
-                f"the Lease admits epoch {word.epoch}, pod {word.admitted_pod_uid or 'none'}"
-            )
-            return
-        if self._lease is not None and not self._lease.held:
-            if not self._admitted.is_set():
-                self._lease.hurry()  # it may be read; it is held when a renewal succeeded
-        else:
-            self._admitted.set()
-            self.runtime.dispatch(events.Verb(now_ms(), "lease", ACTIVE, "renewed"))
-        state = _DESIRED.get(word.desired_state)
-        if state is not None:
-            self.runtime.dispatch(
-                events.Verb(now_ms(), "operator", state, f"desired state {word.desired_state}")
-            )
-
-    def _on_lease_silence(self, why: str) -> None:
-        """A managed key can be taken away, so exits may go on; a Static one cannot, so nothing may."""
-        managed = self._keys is None or self._keys.is_managed
-        self.runtime.dispatch(events.Verb(now_ms(), "lease", REDUCING if managed else HALTED, f"lost: {why}"))
 
     # -- watchdog
 
@@ -515,3 +443,8 @@ class Service:
             self.runtime.dispatch(
                 events.Verb(now_ms(), WATCHDOG, ACTIVE, "the watchdog proved that nothing rests")
             )
+
+
+def _say_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log("StoreFollowerLost", f"{error}; the store stands still until a restart", level=logging.ERROR)
