@@ -32,7 +32,9 @@ from soloist_trader.journal.writer import Journal
 from soloist_trader.shell import recovery
 from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.gate import SendGate
+from soloist_trader.shell.listings import Listings
 from soloist_trader.shell.live import LiveEdge
+from soloist_trader.shell.market_subscription import MarketSubscription
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Runtime
 
@@ -283,16 +285,18 @@ class MemoryEdge(LiveEdge):
         )
         reads.process = process
         self._rest = reads
+        self._listings = Listings(reads, self._account.subaccount)
         self._writes._orders = OrderClient(
             "http://127.0.0.1:1/trade-api/v2", source, clock=self.clock, transport=_Writes(process)
         )
         real = self._socket
         socket = _Socket(
             "ws://127.0.0.1:1/trade-api/ws/v2", source, on_frame=real._on_frame, on_opened=real._on_opened, on_closed=real._on_closed,
-            clock=self.clock, random=process.random,
+            on_read_end=real._on_read_end, clock=self.clock, random=process.random,
         )  # fmt: skip
         socket.process = process
         self._socket = socket
+        self._subscription = MarketSubscription(socket)
 
 
 @dataclass(eq=False)

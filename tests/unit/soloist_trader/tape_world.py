@@ -26,7 +26,7 @@ class ListSink:
     def offer(self, chunk):
         if not self.refuses:
             self.chunks.append(chunk)
-            self.wants_file = False
+            self.wants_file = self.wants_file and not chunk.header
         return not self.refuses
 
     def close(self):

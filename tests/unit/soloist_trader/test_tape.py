@@ -17,6 +17,7 @@ from soloist_trader.tape.codec import EVENT_TYPES, EntryDecoder, encode_entry, j
 from soloist_trader.tape.reader import Recorded
 from soloist_trader.tape.state import freeze, thaw
 
+from tests.support import eventually
 from tests.unit.soloist_trader.core_world import LIMITS, CoreWorld, Wish
 from tests.unit.soloist_trader.tape_world import ListSink, TapedWorld
 
@@ -33,6 +34,10 @@ def recorded(tmp_path):
 
 def replayed(path, make=None):
     return Replay(make).run(TapeReader(path))
+
+
+def written(sink):
+    eventually(lambda: not sink.waiting_bytes, 4, "the disk takes nothing")
 
 
 def file_of(path):
@@ -173,7 +178,7 @@ def test_a_new_file_begins_with_an_anchor_that_the_replay_reaches(tmp_path):
     world = TapedWorld(sink)
     for _ in range(6):
         world.trade(5)
-        sink._queue.join()
+        written(sink)
     world.tape.close()
     assert len(list(tmp_path.iterdir())) > 2
     result = replayed(tmp_path)
@@ -187,7 +192,7 @@ def test_the_oldest_files_make_room(tmp_path):
     world = TapedWorld(sink)
     for _ in range(12):
         world.trade(5)
-        sink._queue.join()
+        written(sink)
     world.tape.close()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 9_000 + 6_000
     assert not (tmp_path / f"{1:014d}-{1:06d}.tape").exists()
@@ -200,7 +205,7 @@ def test_a_disk_error_ends_the_tape_and_not_the_engine(tmp_path):
     world = TapedWorld(sink)
     world.trade(2)
     world.tape.seal()
-    sink._queue.join()
+    eventually(lambda: sink.failed, 4, "the disk error was not noticed")
     world.trade(2)
     assert "cannot be written" in world.tape.status()["failed"]
     assert world.places > 2

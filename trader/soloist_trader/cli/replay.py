@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from soloist_trader.modes.frame_replay import FrameResult
     from soloist_trader.modes.replay import JournalComparison, MakeStrategy, Result
     from soloist_trader.tape.reader import Item
 
@@ -36,7 +37,9 @@ PROGRESS_EVERY = 100_000
 def replay(tape: Path, journal: Path | None, parameters: Path | None, as_json: bool) -> None:
     """Put a TAPE (a file, or a directory of them) through the same core and compare every decision with the recorded one.
 
-    Prints decisions compared, the first difference with the events before it, gaps, and what could not be compared.
+    A tape of a Live engine also holds the venue's raw frames: the books are made of them again and compared with the events
+    that the core was stepped with. Prints decisions and changes of books compared, the first difference with the events
+    before it, gaps, and what could not be compared.
     Exit codes: 0 identical, 1 something differs, is damaged or is missing, 2 the tape cannot be read by this version.
     Equality is promised for the image that recorded the tape.
     """
@@ -100,7 +103,10 @@ def _compare(result: Result, directory: Path) -> JournalComparison:
 
 def _lost(result: Result) -> list[str]:
     """What could not be compared."""
-    lost = [f"gap      events {gap.first} to {gap.last}: {gap.reason}" for gap in result.gaps]
+    lost = [
+        f"gap      events {gap.first} to {gap.last}, {gap.frames} raw frames: {gap.reason}"
+        for gap in result.gaps
+    ]
     lost += [
         f"missing  events {gap.first} to {gap.last}: the tape does not say why" for gap in result.missing
     ]
@@ -108,18 +114,28 @@ def _lost(result: Result) -> list[str]:
     uncompared = result.events - result.compared
     if uncompared:
         lost.append(f"not compared  {uncompared} events between an interruption and the next anchor")
-    return lost + [f"not compared  {note}" for note in result.notes]
+    frames = result.frames
+    if frames.frames and frames.not_compared:
+        lost.append(f"not compared  {frames.not_compared} changes of books and trades with raw frames")
+    return lost + [f"not compared  {note}" for note in result.notes + frames.notes]
 
 
 def _facts(result: Result, comparison: JournalComparison | None) -> dict[str, Any]:
-    first = result.first
+    first, frames = result.first, result.frames
     facts: dict[str, Any] = {
         "identical": result.identical,
         "events": result.events,
         "eventsCompared": result.compared,
         "decisionsCompared": result.decisions,
         "anchors": result.anchors,
-        "frames": result.frames,
+        "frames": {
+            "frames": frames.frames,
+            "batches": frames.batches,
+            "eventsCompared": frames.compared,
+            "connectionsEnded": frames.connections_ended,
+            "gaps": frames.gaps,
+            "listedGaps": frames.listed_gaps,
+        },
         "differences": result.differences,
         "firstDifference": first
         and {
@@ -141,10 +157,23 @@ def _facts(result: Result, comparison: JournalComparison | None) -> dict[str, An
     return facts
 
 
+def _frames_text(frames: FrameResult) -> list[str]:
+    """What ran again from raw frames, and what the venue's frames themselves lacked."""
+    if not frames.frames:
+        return ["frames     none on the tape: books were recorded as events only"]
+    return [
+        f"frames     {frames.frames} in {frames.batches} reads, {frames.connections_ended} connections ended",
+        f"           {frames.compared} changes of books and trades made of them again are equal",
+        f"feed gaps  {frames.gaps}: frames that never came" if frames.gaps else "feed gaps  none",
+        *(f"  {gap}" for gap in frames.listed_gaps),
+    ]
+
+
 def _text(result: Result, comparison: JournalComparison | None) -> str:
     lines = [
         f"events     {result.events}, {result.compared} compared between {result.anchors} anchors",
         f"decisions  {result.decisions} compared, {result.differences} differences",
+        *_frames_text(result.frames),
         *_lost(result),
     ]
     if result.first is not None:

@@ -7,7 +7,8 @@ change where a sorted dictionary takes 0.7. Decoding happens before: this file s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from itertools import compress
+from typing import Any, Final, Protocol
 
 from soloist_trader.core.events import BookLost, TopChanged
 from soloist_trader.core.units import BID, ONE_DOLLAR_PRICE
@@ -34,6 +35,12 @@ class BookPort(Protocol):
 
     def reset(self, now_ms: int, reason: str) -> Sequence[BookLost]:
         """The connection is gone: no book can be trusted, sequence numbers start again."""
+
+    def state(self) -> list[Any]:
+        """Everything that later frames build on, as lists and scalars; equal for every implementation."""
+
+    def restore(self, state: list[Any]) -> None:
+        """Replace everything by what `state` said."""
 
 
 class Book:
@@ -124,6 +131,13 @@ class Book:
         ]
 
 
+_PRICES: Final = range(ONE_DOLLAR_PRICE + 1)
+
+
+def _held(ladder: list[int]) -> list[list[int]]:
+    return [[price, ladder[price]] for price in compress(_PRICES, ladder)]
+
+
 class LadderBookPort:
     """`BookPort` in pure Python for one subscription with many markets."""
 
@@ -195,3 +209,27 @@ class LadderBookPort:
         for book in self.books.values():
             book.valid = False
         return lost
+
+    def state(self) -> list[Any]:
+        """`[sequence, [[market, valid, generation, bids, asks], ...]]`; of a suspect book no level counts any more."""
+        return [
+            self._sequence,
+            [
+                [
+                    market,
+                    book.valid,
+                    book.generation,
+                    *([_held(book.bids), _held(book.asks)] if book.valid else [[], []]),
+                ]
+                for market, book in self.books.items()
+            ],
+        ]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take over what `state` said; gaps count from zero."""
+        self._sequence, rows = state
+        self.books = {}
+        for market, valid, generation, bids, asks in rows:
+            book = self.books[market] = Book()
+            book.load(bids, asks)
+            book.valid, book.generation = valid, generation

@@ -1,7 +1,8 @@
 """Replay: a tape through the same core, compared decision by decision with what was decided then.
 
-Between two anchors everything must be equal bit for bit, the state at the second anchor included. After a gap, damage or
-a difference nothing can be compared until the next anchor; the result says how much that was.
+Between two anchors everything must be equal bit for bit, the state at the second anchor included. Where the tape holds raw
+frames, the book port runs again, too (`frame_replay`). After a gap, damage or a difference nothing can be compared until the
+next anchor; the result says how much that was.
 """
 
 from __future__ import annotations
@@ -20,8 +21,18 @@ from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Record, Stopped
 from soloist_trader.core.risk import Limits
 from soloist_trader.core.strategy import Strategy
+from soloist_trader.modes.frame_replay import FrameReplay, FrameResult
 from soloist_trader.tape.blocks import Damage
-from soloist_trader.tape.codec import Anchor, Decided, Frames, TapeGap, command_row
+from soloist_trader.tape.codec import (
+    Anchor,
+    Decided,
+    FeedEnded,
+    Frames,
+    Noted,
+    TapeGap,
+    command_row,
+    record_of,
+)
 from soloist_trader.tape.errors import TapeError
 from soloist_trader.tape.reader import Header, Item, Missing, Recorded
 from soloist_trader.tape.state import freeze, thaw
@@ -53,7 +64,9 @@ class Result:
     compared: int = 0
     decisions: int = 0
     anchors: int = 0
-    frames: int = 0
+    notes_of_edge: int = 0
+    """Records that the edge put into the ledger itself."""
+    frames: FrameResult = field(default_factory=FrameResult)
     differences: int = 0
     first: Difference | None = None
     gaps: list[TapeGap] = field(default_factory=list)
@@ -82,16 +95,18 @@ class Replay:
         self._engine: Engine | None = None
         self._pending: tuple[Recorded, list[Command]] | None = None
         self._context: deque[Recorded] = deque(maxlen=CONTEXT)
+        self._frames = FrameReplay(self._note_difference)
+        self.result.frames = self._frames.result
 
     def run(self, items: Iterable[Item]) -> Result:
         """The whole tape. Raises TapeError for anchors that this version cannot take over."""
         for item in items:
             self._take(item)
         self._judge(())
+        self._frames.end()
         return self.result
 
     def _take(self, item: Item) -> None:
-        result = self.result
         if isinstance(item, Decided):
             self._judge(item.rows)
             return
@@ -103,20 +118,37 @@ class Replay:
         elif isinstance(item, Header):
             self._facts = item.facts
         elif isinstance(item, Frames):
-            result.frames += len(item.frames)
-        elif isinstance(item, TapeGap):
+            self._frames.batch(item)
+        elif isinstance(item, FeedEnded):
+            self._frames.feed_ended(item)
+        elif isinstance(item, Noted):
+            self._note(item)
+        else:
+            self._interrupted(item)
+
+    def _interrupted(self, item: TapeGap | Missing | Damage) -> None:
+        result = self.result
+        if isinstance(item, TapeGap):
             result.gaps.append(item)
-            self._engine = None
         elif isinstance(item, Missing):
             result.missing.append(item)
-            self._engine = None
         else:
             result.damage.append(item)
-            self._engine = None
+        self._engine = None
+        self._frames.interrupted()
+
+    def _note(self, item: Noted) -> None:
+        """A fact that did not come through the core: into the ledger, as the edge did it."""
+        self.result.notes_of_edge += 1
+        if self._engine is not None:
+            record = record_of(item.row)
+            self._engine.ledger.apply(record)
+            self.result.records[-1].append(record)
 
     def _step(self, item: Recorded) -> None:
         self.result.events += 1
         self._context.append(item)
+        self._frames.event(item)
         if self._engine is None:
             return
         try:
@@ -152,9 +184,12 @@ class Replay:
         )
 
     def _differ(self, event_seq: int, what: str, recorded: str, replayed: str) -> None:
-        """Note a difference; what follows it follows from it, so nothing is compared until the next anchor."""
-        self.result.differences += 1
+        """Note a difference of the core; what follows it follows from it: nothing is compared until the next anchor."""
         self._engine = None
+        self._note_difference(event_seq, what, recorded, replayed)
+
+    def _note_difference(self, event_seq: int, what: str, recorded: str, replayed: str) -> None:
+        self.result.differences += 1
         if self.result.first is None:
             shown = tuple(f"{item.event_seq}  {item.event}" for item in self._context)
             self.result.first = Difference(event_seq, what, recorded, replayed, shown)
@@ -163,6 +198,7 @@ class Replay:
         """Compare the state that was reached, then go on from the recorded one."""
         result = self.result
         result.anchors += 1
+        self._frames.anchor(anchor.feed)
         if self._engine is not None and self._make_strategy is None:
             reached = _plain(freeze(self._engine))
             reached[2] = anchor.state[2]  # the engine may have been of a subclass

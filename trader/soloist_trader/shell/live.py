@@ -9,17 +9,15 @@ from typing import Final
 from soloist_kalshi import frames
 from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.clock import ServerClock
-from soloist_kalshi.codec import FrameDecoder
 from soloist_kalshi.errors import VenueError, VenueForbidden, VenueProtocolError, VenueUnauthorized
 from soloist_kalshi.keys import SignerSource
-from soloist_kalshi.numbers import NumberError, count_from_text, money_from_dollars, price_from_dollars
+from soloist_kalshi.numbers import NumberError, count_from_text, money_from_dollars
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import ReadPolicy, RestClient
 from soloist_kalshi.websocket import WebSocketClient
 
 from soloist_trader.config import Configuration
 from soloist_trader.core import events
-from soloist_trader.core.book import LadderBookPort
 from soloist_trader.core.commands import (
     Amend,
     Cancel,
@@ -32,18 +30,21 @@ from soloist_trader.core.commands import (
 )
 from soloist_trader.core.identifiers import is_ours
 from soloist_trader.core.intake import LISTING_MARGIN_MS
-from soloist_trader.core.units import ASK, BID, ONE_DOLLAR_PRICE
 from soloist_trader.shell import convert
 from soloist_trader.shell.clock import now_ms, text_to_ms
+from soloist_trader.shell.fee_terms import FeeTable
 from soloist_trader.shell.listings import Listings
 from soloist_trader.shell.logs import log
+from soloist_trader.shell.market_choice import MarketChoice
+from soloist_trader.shell.market_frames import MarketFrames
+from soloist_trader.shell.market_subscription import MarketSubscription
 from soloist_trader.shell.venue import Gate, Reading, Sink, VenueCommand
 from soloist_trader.shell.venue_recovery import Evidence, OwnOrder
 from soloist_trader.shell.writes import Writes
+from soloist_trader.tape import Tape
 
 MARKET_POLL_S: Final = 15.0
 _EXPIRED: Final = "header_timestamp_expired"
-_CHANNELS: Final = ["orderbook_delta", "trade"]
 _PRIVATE: Final = ["fill", "user_orders", "order_group_updates"]
 _READS: Final = ReadPolicy(attempts=3, request_ms=4_000, deadline_ms=10_000)
 
@@ -58,11 +59,12 @@ class LiveEdge:
         on_key_refused: Callable[[str], None],
         on_reopened: Callable[[], None],
         budget: AttemptBudget,
+        choice: MarketChoice | None = None,
     ) -> None:
         assert configuration.account is not None
         venue = configuration.venue
         self._account = configuration.account
-        self._markets = configuration.markets
+        self._choice = choice or MarketChoice(configuration.markets)
         self._source = source
         self._on_key_refused = on_key_refused
         self._on_reopened = on_reopened
@@ -80,18 +82,24 @@ class LiveEdge:
             on_frame=self._on_frame,
             on_opened=self._on_opened,
             on_closed=self._on_closed,
+            on_read_end=self._on_read_end,
             ca_file=ca_file,
             clock=self.clock,
             budget=budget,
         )
-        self._decoder = FrameDecoder()
-        self.books = LadderBookPort()
+        self.port = MarketFrames()
+        self.books = self.port.books
+        self.tape: Tape | None = None
+        """Takes the raw frames, before what is made of them is stepped; None where nothing is recorded."""
         self.frames: dict[str, int] = {}
+        self._subscription = MarketSubscription(self._socket)
+        self.fees = FeeTable()
         self._sink: Sink = _nowhere
         self._tickers: list[str] = []
         self._unknown: list[str] = []
+        self._leaving: list[str] = []
+        """Left the choice; their last frames may still be on the way."""
         self._groups: dict[str, str] = {}
-        self._book_sid = 0
         self._resyncing: set[str] = set()
         self._subscribed: set[str] = set()
         self._private_open = asyncio.Event()
@@ -120,12 +128,24 @@ class LiveEdge:
         return self._tickers
 
     async def _look_up(self) -> list[str]:
-        tickers = list(self._markets.tickers)
-        for series in self._markets.series:
-            found = await self._rest.get_markets(status="open", series_ticker=series)
-            tickers += [market.ticker for market in found if market.ticker not in tickers]
-        await self._refresh_markets(tickers)
-        return tickers
+        await self._choose()
+        await self._refresh_markets(self._tickers)
+        return self._tickers
+
+    async def _choose(self) -> None:
+        """Follow what the choice says; a market that left keeps its last book until the next round, then that is lost."""
+        change = await self._choice.look(self._rest)
+        self._tickers = self._choice.tickers
+        self._leaving += change.gone
+        for market in change.closed:
+            self._sink(convert.market_seen(now_ms(), market))
+        self._subscription.change(change, self._tickers)
+
+    def _let_go(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for ticker in leaving:
+            if ticker not in self._choice:
+                self._sink(events.BookLost(now_ms(), ticker, "it left the markets that are followed"))
 
     async def _refresh_markets(self, tickers: list[str]) -> None:
         found = await self._rest.get_markets(tickers=tickers) if tickers else []
@@ -137,8 +157,11 @@ class LiveEdge:
     async def _poll_markets(self) -> None:
         """Status, volume and grid change rarely, and some transitions are silent on the WebSocket."""
         while True:
-            await asyncio.sleep(MARKET_POLL_S)
+            await self._choice.pause(MARKET_POLL_S)
+            self._let_go()
             try:
+                if self._choice.is_due:
+                    await self._choose()
                 await self._refresh_markets(self._tickers)
             except (VenueError, NumberError, ValueError) as error:
                 self._note_error("MarketsUnreadable", error)
@@ -151,73 +174,50 @@ class LiveEdge:
     # -- frames
 
     def _on_opened(self) -> None:
-        self._book_sid = 0
         self._resyncing.clear()
         self._subscribed.clear()
         self._socket.subscribe(_PRIVATE)
-        if self._tickers:
-            self._socket.subscribe(_CHANNELS, self._tickers)
+        self._subscription.open(self._tickers)
 
     def _on_closed(self, error: VenueError) -> None:
         self._private_open.clear()
         log("WebSocketClosed", str(error))
-        for lost in self.books.reset(now_ms(), "the connection ended"):
+        moment, why = now_ms(), "the connection ended"
+        if self.tape is not None:
+            self.tape.write_feed_end(moment, why)
+        for lost in self.port.reset(moment, why):
             self._sink(lost)
         if isinstance(error, VenueUnauthorized | VenueForbidden) and error.code != _EXPIRED:
             self._on_key_refused(str(error))
 
     def _on_frame(self, payload: bytes) -> None:
-        frame = self._decoder.decode(payload)
+        moment = now_ms()
+        if self.tape is not None:
+            self.tape.write_frame(moment, payload)
+        frame, seen = self.port.take(moment, payload)
         kind = type(frame)
         name = kind.__name__
         self.frames[name] = self.frames.get(name, 0) + 1
-        try:
-            if kind is frames.OrderbookDeltaFrame:
-                self._on_delta(frame)  # type: ignore[arg-type]  # narrowed by `kind is`, five times cheaper
-            else:
-                self._on_other(frame)
-        except (NumberError, KeyError, IndexError) as error:
-            raise VenueProtocolError(f"{name} with an impossible number: {error}", payload) from error
-
-    def _on_delta(self, frame: frames.OrderbookDeltaFrame) -> None:
-        message = frame.msg
-        price = price_from_dollars(message.price_dollars)
-        yes = message.side == "yes"
-        changed = self.books.delta(
-            now_ms(),
-            frame.seq,
-            message.market_ticker,
-            BID if yes else ASK,
-            price if yes else ONE_DOLLAR_PRICE - price,
-            count_from_text(message.delta_fp),
-        )
-        for event in changed:
+        lost = False
+        for event in seen:  # every one of them, before anything that can end the connection
             self._sink(event)
-            if type(event) is events.BookLost:
-                self._resync()
-
-    def _on_other(self, frame: frames.Frame | frames.UnknownFrame) -> None:
-        moment = now_ms()
-        if isinstance(frame, frames.OrderbookSnapshotFrame):
-            message = frame.msg
-            bids = convert.levels(message.yes_dollars_fp)
-            asks = convert.levels(message.no_dollars_fp, of_no=True)
-            self._resyncing.discard(message.market_ticker)
-            for event in self.books.snapshot(moment, frame.seq, message.market_ticker, bids, asks):
-                self._sink(event)
+            lost = lost or type(event) is events.BookLost
+        if lost:
             self._resync()
-        elif isinstance(frame, frames.TradeFrame):
-            trade = frame.msg
-            taker = convert.SIDES[trade.taker_book_side]
-            self._sink(
-                events.Traded(
-                    moment,
-                    trade.market_ticker,
-                    price_from_dollars(trade.yes_price_dollars),
-                    count_from_text(trade.count_fp),
-                    taker,
-                )
-            )
+        if kind is not frames.OrderbookDeltaFrame and kind is not frames.TradeFrame:
+            try:
+                self._on_other(moment, frame)
+            except (NumberError, KeyError, IndexError) as error:
+                raise VenueProtocolError(f"{name} with an impossible number: {error}", payload) from error
+
+    def _on_read_end(self) -> None:
+        if self.tape is not None:
+            self.tape.end_frames()
+
+    def _on_other(self, moment: int, frame: frames.Frame | frames.UnknownFrame) -> None:
+        if isinstance(frame, frames.OrderbookSnapshotFrame):
+            self._resyncing.discard(frame.msg.market_ticker)
+            self._resync()
         elif isinstance(frame, frames.FillFrame):
             if self._is_own(frame.msg.subaccount, frame.msg.client_order_id or ""):
                 self._sink(convert.user_fill_seen(moment, frame.msg))
@@ -229,7 +229,7 @@ class LiveEdge:
         elif isinstance(frame, frames.SubscribedFrame):
             self._on_subscribed(frame.msg)
         elif isinstance(frame, frames.OkFrame | frames.UnsubscribedFrame | frames.ErrorFrame):
-            self._on_control(moment, frame)
+            self._on_control(frame)
 
     def _is_own(self, said: int | None, client_order_id: str) -> bool:
         """Whether a private frame is of this subaccount. The venue leaves empty fields out, and the primary's number is one.
@@ -250,29 +250,27 @@ class LiveEdge:
             )
 
     def _on_subscribed(self, message: frames.SubscribedMessage) -> None:
-        if message.channel == "orderbook_delta":
-            self._book_sid = message.sid
         self._subscribed.add(message.channel)
+        self._subscription.on_subscribed(message)
         if self._subscribed.issuperset(_PRIVATE) and not self._private_open.is_set():
             self._private_open.set()
             self._on_reopened()
 
-    def _on_control(
-        self, moment: int, frame: frames.OkFrame | frames.UnsubscribedFrame | frames.ErrorFrame
-    ) -> None:
-        if frame.sid == self._book_sid and frame.seq is not None:
-            for event in self.books.control(moment, frame.seq):
-                self._sink(event)
+    def _on_control(self, frame: frames.OkFrame | frames.UnsubscribedFrame | frames.ErrorFrame) -> None:
         if isinstance(frame, frames.ErrorFrame):
             log("ChannelError", f"code {frame.msg.code}: {frame.msg.msg}")
             self._socket.disconnect()  # every error of ours or of a channel: begin again with a clean connection
 
     def _resync(self) -> None:
         """Ask for snapshots of every market that needs one, once."""
-        suspects = [market for market in self.books.suspect_markets if market not in self._resyncing]
-        if suspects and self._book_sid and self._socket.is_open:
+        suspects = [
+            market
+            for market in self.books.suspect_markets
+            if market not in self._resyncing and market in self._choice
+        ]
+        if suspects and self.port.book_sid and self._socket.is_open:
             self._resyncing.update(suspects)
-            self._socket.get_snapshot(self._book_sid, suspects)
+            self._socket.get_snapshot(self.port.book_sid, suspects)
 
     def reconnect(self) -> None:
         """Begin a new WebSocket session, after a change of key."""

@@ -260,6 +260,8 @@ class Runtime:
 
     def note(self, record: Record) -> None:
         """Put a fact of the edge into ledger and journal; it is committed with the next batch."""
+        if self.tape is not None:
+            self.tape.write_record(record)
         self.engine.ledger.apply(record)
         if not self.journal.failed:
             self.journal.append(record)

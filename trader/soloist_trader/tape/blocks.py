@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from soloist_trader.tape.errors import TapeError
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAGIC: Final = b"SolTape\x01"
 HEADER: Final = 0
 ENTRIES: Final = 1
@@ -83,5 +83,8 @@ def unpack_header(block: Block, path: str) -> dict[str, Any]:
     """The header as it was written. Raises TapeError for another version."""
     header: dict[str, Any] = json.loads(block.payload)
     if header.get("version") != VERSION:
-        raise TapeError(f"{path} is a tape of version {header.get('version')}; this engine reads {VERSION}")
+        raise TapeError(
+            f"{path} is a tape of version {header.get('version')}; this engine reads {VERSION}; replay it with the image "
+            "that recorded it"
+        )
     return header

@@ -1,4 +1,4 @@
-"""Entries of the tape as msgpack: events, commands, anchors, gaps and raw frames.
+"""Entries of the tape as msgpack: events, commands, facts of the edge, anchors, gaps and raw frames.
 
 Types go by number and fields by place; the header of each file holds both as names, and an engine whose names differ
 says so instead of reading one field as another. Fields that were added since, at the end and with a default, are fine.
@@ -12,33 +12,50 @@ from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 
-from soloist_trader.core import commands as core_commands
 from soloist_trader.core import events as core_events
 from soloist_trader.core.commands import Command, Persist
 from soloist_trader.core.events import Event
+from soloist_trader.core.records import Record
 from soloist_trader.tape.errors import TapeError
 
 
 class Anchor(NamedTuple):
-    """The whole state of an engine before the next event; `state_hash` is of the durable part."""
+    """The whole state of an engine before the next event; `state_hash` is of the durable part.
+
+    `feed` is the state of the book port before the next frame, None where the edge has no frames.
+    """
 
     state: Any
     state_hash: str
+    feed: Any
 
 
 class TapeGap(NamedTuple):
-    """Events `first` to `last` were dropped: they came faster than the disk took them."""
+    """Events `first` to `last` and so many raw frames were dropped: they came faster than the disk took them."""
 
     first: int
     last: int
+    frames: int
     reason: str
 
 
 class Frames(NamedTuple):
-    """Raw frames of one batch, as they came from one read of the socket."""
+    """Raw frames of one batch, each with its time: those of one read of the socket. What is made of them follows."""
+
+    frames: tuple[tuple[int, bytes], ...]
+
+
+class FeedEnded(NamedTuple):
+    """The connection of the frames ended; what the book port makes of that follows."""
 
     now_ms: int
-    frames: tuple[bytes, ...]
+    reason: str
+
+
+class Noted(NamedTuple):
+    """A record that the edge put into the ledger itself, as a row: its name, then its fields."""
+
+    row: tuple[Any, ...]
 
 
 class Decided(NamedTuple):
@@ -47,7 +64,8 @@ class Decided(NamedTuple):
     rows: tuple[Any, ...]
 
 
-Entry = Event | Decided | Anchor | TapeGap | Frames
+Mark = Decided | Anchor | TapeGap | Frames | FeedEnded | Noted
+Entry = Event | Mark
 
 
 def _types(union: UnionType) -> tuple[type, ...]:
@@ -55,8 +73,8 @@ def _types(union: UnionType) -> tuple[type, ...]:
 
 
 EVENT_TYPES: Final = _types(core_events.Event)
-COMMAND_TYPES: Final = _types(core_commands.Command)
-_MARKS: Final = (Decided, Anchor, TapeGap, Frames)
+_RECORDS: Final[dict[str, Any]] = {kind.__name__: kind for kind in _types(Record)}
+_MARKS: Final = get_args(Mark)
 _NUMBER: Final = {kind: number for number, kind in enumerate((*_MARKS, *EVENT_TYPES))}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(list[list[Any]])
@@ -72,6 +90,23 @@ def command_row(command: Command) -> tuple[Any, ...]:
     if type(command) is Persist:
         return ("Persist", type(command.record).__name__, *command.record)
     return (type(command).__name__, *command)
+
+
+def record_row(record: Record) -> tuple[Any, ...]:
+    """A record of the edge as scalars: its name and the fields."""
+    return (type(record).__name__, *record)
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """The record that a row says. Raises TapeError."""
+    kind = _RECORDS.get(row[0])
+    if kind is None:
+        raise TapeError(f"the tape holds a record {row[0]!r}, which this version does not know")
+    try:
+        found: Record = msgspec.convert(list(row[1:]), kind)
+    except msgspec.MsgspecError as error:
+        raise TapeError(f"the tape's record {row[0]} is not this version's: {error}") from error
+    return found
 
 
 def encode_rows(commands: Sequence[Command]) -> bytes:

@@ -13,8 +13,11 @@ from soloist_trader.tape.writer import Chunk
 
 FILE_BYTES: Final = 64 * 1024 * 1024
 MAXIMUM_BYTES: Final = 1024 * 1024 * 1024
-"""All files of a directory together; the oldest are removed."""
-QUEUE_CHUNKS: Final = 64
+"""All files of a directory together, but for what waits in the queue when a file is full; the oldest are removed."""
+QUEUE_BYTES: Final = 16 * 1024 * 1024
+"""Uncompressed bytes that may wait for the disk; one chunk is taken whatever its size, or no anchor of a large state ever were."""
+FILES_AT_LEAST: Final = 8
+"""A bound on the whole is kept in so many files or more: only whole files are removed."""
 SUFFIX: Final = ".tape"
 
 
@@ -31,6 +34,7 @@ class FileSink:
         *,
         file_bytes: int = FILE_BYTES,
         maximum_bytes: int = MAXIMUM_BYTES,
+        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         """Raises TapeError if the directory cannot be made."""
         try:
@@ -39,33 +43,41 @@ class FileSink:
             raise TapeError(f"tape directory {directory} cannot be made: {error}") from error
         self._directory = directory
         self._started_ms = started_ms
-        self._file_bytes = file_bytes
+        self._file_bytes = min(file_bytes, maximum_bytes // FILES_AT_LEAST)
         self._maximum_bytes = maximum_bytes
+        self._queue_bytes = queue_bytes
         self._failed = ""
+        # Each of these has one writer, the loop's thread (taken) or the sink's (the others), so that none needs a lock.
+        self._bytes_taken = self._bytes_done = 0
+        self._files_taken = self._files = 0
         self._written = 0
-        self._files = 0
-        self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUE_CHUNKS)
+        self._queue: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="tape", daemon=True)
         self._thread.start()
 
     @property
     def wants_file(self) -> bool:
-        """True once the file is large enough."""
-        return self._written >= self._file_bytes
+        """True once the file is large enough and no other one is on its way."""
+        return self._written >= self._file_bytes and self._files == self._files_taken
 
     @property
     def failed(self) -> str:
         """The disk error that ended it."""
         return self._failed
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that were taken and are not written yet, before compression."""
+        return self._bytes_taken - self._bytes_done
+
     def offer(self, chunk: Chunk) -> bool:
-        """Take a chunk unless the queue is full."""
-        if chunk.header:
-            self._written = 0  # of the file that begins with this chunk; the thread counts on from here
-        try:
-            self._queue.put_nowait(chunk)
-        except queue.Full:
+        """Take a chunk unless too much waits."""
+        waiting = self.waiting_bytes
+        if waiting and waiting + len(chunk.payload) > self._queue_bytes:
             return False
+        self._bytes_taken += len(chunk.payload)
+        self._files_taken += bool(chunk.header)
+        self._queue.put(chunk)
         return True
 
     def close(self) -> None:
@@ -81,30 +93,27 @@ class FileSink:
                     if file is not None:
                         file.close()
                     file = self._open()
-                    file.write(blocks.pack_header(chunk.header))
+                    self._written = file.write(blocks.pack_header(chunk.header))
+                    self._files += 1
                 assert file is not None, "the first chunk of a tape begins a file"
                 self._written += file.write(
                     blocks.pack(blocks.ENTRIES, chunk.first, chunk.events, chunk.payload)
                 )
                 file.flush()
-                self._queue.task_done()
+                self._bytes_done += len(chunk.payload)
         except OSError as error:
             self._failed = f"the tape in {self._directory} cannot be written: {error}"
-            self._queue.task_done()
-            while self._queue.get() is not None:  # nobody may wait for a queue that is never emptied
-                self._queue.task_done()
         finally:
             if file is not None:
                 file.close()
 
     def _open(self) -> BinaryIO:
         """A new file, after the oldest made room for it."""
-        self._files += 1
-        held = sorted(self._directory.glob(f"*{SUFFIX}"))
-        sizes = {path: path.stat().st_size for path in held}
-        for path in held:
-            if sum(sizes.values()) + self._file_bytes <= self._maximum_bytes:
+        held = [(path, path.stat().st_size) for path in sorted(self._directory.glob(f"*{SUFFIX}"))]
+        total = sum(size for _, size in held) + self._file_bytes
+        for path, size in held:
+            if total <= self._maximum_bytes:
                 break
             path.unlink()
-            del sizes[path]
-        return (self._directory / f"{self._started_ms:014d}-{self._files:06d}{SUFFIX}").open("xb")
+            total -= size
+        return (self._directory / f"{self._started_ms:014d}-{self._files + 1:06d}{SUFFIX}").open("xb")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from soloist_trader.core.events import Event
 from soloist_trader.tape import blocks
 from soloist_trader.tape.blocks import Damage
-from soloist_trader.tape.codec import Anchor, Decided, EntryDecoder, Frames, TapeGap
+from soloist_trader.tape.codec import EntryDecoder, Mark, TapeGap
 from soloist_trader.tape.errors import TapeError
 from soloist_trader.tape.files import SUFFIX
 
@@ -35,7 +35,7 @@ class Missing(NamedTuple):
     last: int
 
 
-Item = Header | Recorded | Decided | Anchor | TapeGap | Frames | Damage | Missing
+Item = Header | Recorded | Mark | Damage | Missing
 
 
 class TapeReader:
@@ -89,7 +89,7 @@ class TapeReader:
         if expected and block.first > expected and (gap is None or gap.first > expected):
             yield Missing(expected, (gap.first if gap else block.first) - 1)
         for entry in entries:
-            if isinstance(entry, Decided | Anchor | TapeGap | Frames):
+            if isinstance(entry, Mark):
                 yield entry
             else:
                 yield Recorded(event_seq, entry)
