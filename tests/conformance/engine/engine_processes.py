@@ -96,14 +96,14 @@ class Exchange:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Exchange]:
-    """An exchange with the demo scenario on free ports."""
+def serving(directory: Path, scenario: str = "demo") -> Iterator[Exchange]:
+    """An exchange with a scenario, by name or file, on free ports."""
     state = directory / "exchange"
     log = (directory / "exchange.log").open("wb")
     process = subprocess.Popen(
         [
             BIN / "soloist-exchange", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-            "--state-dir", state, "--scenario", "demo",
+            "--state-dir", state, "--scenario", scenario,
         ],
         stdout=subprocess.PIPE, stderr=log, text=True,
     )  # fmt: skip
