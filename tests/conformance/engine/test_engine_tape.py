@@ -5,6 +5,9 @@ import subprocess
 
 import pytest
 import yaml
+from soloist_trader.core import events
+from soloist_trader.tape import TapeReader
+from soloist_trader.tape.reader import Recorded
 
 from tests.conformance.engine.engine_processes import BIN, PATIENCE_S
 from tests.support import eventually
@@ -31,11 +34,20 @@ def test_e30_a_recorded_run_replays_to_the_same_decisions_and_the_journal_agrees
     bot.config.write_text(yaml.safe_dump({**document, "recording": {"tape": True}}))
     bot.start_and_wait()
     eventually(lambda: len(bot.exchange.accepted(bot.account.name)) >= ORDERS, PATIENCE_S, "too few orders")
+    bot.ctl("reconcile", "--reason", "its audit is a fact that the edge puts into the ledger itself")
     assert bot.terminate() == 0
+    first = next(item for item in TapeReader(bot.state / "tape") if isinstance(item, Recorded))
+    assert (first.event_seq, type(first.event)) == (1, events.Began), (
+        "nothing enters the core before it is on the tape"
+    )
     code, facts = replay(bot, "--compare", bot.state)
     assert (code, facts["identical"], facts["notCompared"]) == (0, True, []), facts
     assert facts["events"] == facts["eventsCompared"] > ORDERS
     assert facts["decisionsCompared"] > ORDERS
+    frames = facts["frames"]
+    assert frames["frames"] >= frames["batches"] > ORDERS
+    assert frames["eventsCompared"] > ORDERS
+    assert (frames["gaps"], frames["connectionsEnded"]) == (0, 0), frames
     assert facts["journal"]["difference"] == ""
     assert facts["journal"]["compared"] > ORDERS
 

@@ -56,3 +56,46 @@ def test_a_missing_frame_makes_every_book_suspect_until_its_snapshot(rows, missi
             port.snapshot(0, 3 + len(rows), "B", [(4_000, 100)], [(6_000, 100)])[-1], TopChanged
         )
         assert port.suspect_markets == ["A"]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("snapshot"), st.sampled_from("AB"), st.integers(1, 6_000), st.integers(4_000, 9_999)
+        ),
+        st.tuples(st.just("delta"), st.sampled_from("AB"), changes.map(lambda rows: rows[:3])),
+        st.tuples(st.just("lose")),
+        st.tuples(st.just("reset")),
+    ),
+    max_size=30,
+)
+
+
+def play(port, rows, sequence):
+    """The events that the steps lead to, and the sequence after them."""
+    events = []
+    for row in rows:
+        if row[0] == "snapshot":
+            sequence += 1
+            events += port.snapshot(0, sequence, row[1], [(row[2], 100)], [(row[3], 100)])
+        elif row[0] == "delta":
+            for side, price, change in row[2]:
+                sequence += 1
+                events += port.delta(0, sequence, row[1], side, price, change)
+        elif row[0] == "lose":
+            sequence += 1
+        else:
+            events += port.reset(0, "gone")
+            sequence = 0
+    return events, sequence
+
+
+@given(steps, steps)
+def test_a_port_goes_on_from_the_state_of_another_as_that_one_does(before, after):
+    port = LadderBookPort()
+    _, sequence = play(port, before, 0)
+    other = LadderBookPort()
+    other.restore(port.state())
+    assert other.state() == port.state()
+    assert play(other, after, sequence) == play(port, after, sequence)
+    assert other.state() == port.state()

@@ -81,15 +81,16 @@ class FeedWorld:
         )
 
     def read(self, *payloads):
-        """One read of the socket; a broken frame ends the connection, as the client does it."""
+        """One read of the socket; true if a broken frame ended the connection, as the client does it."""
         self.now_ms += 20
         for payload in payloads:
             try:
                 self.edge._on_frame(payload)
             except VenueProtocolError as error:
                 self.edge._on_closed(error)
-                return
+                return True
         self.edge._on_read_end()
+        return False
 
     def close(self):
         self.edge._on_closed(VenueUnreachable("the venue went away"))
