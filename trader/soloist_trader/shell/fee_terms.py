@@ -10,6 +10,7 @@ from soloist_kalshi.messages import Market
 from soloist_kalshi.numbers import NumberError
 from soloist_kalshi.rest import RestClient
 
+from soloist_trader.shell.clock import text_to_ms
 from soloist_trader.shell.logs import log
 
 
@@ -19,10 +20,25 @@ class FeeTable:
     def __init__(self) -> None:
         self.terms: dict[str, FeeTerms] = {}
         self.without: set[str] = set()
+        self._waived_until_ms: dict[str, int] = {}
+
+    def fee(self, market: str, price: int, size: int, fill_time_ms: int, *, is_taker: bool) -> int:
+        """The fee of one fill as money, before the venue's rounding. Raises KeyError for a market without known terms."""
+        terms = self.terms[market]
+        if fill_time_ms < self._waived_until_ms.get(market, 0):
+            return 0
+        return terms.taker(price, size) if is_taker else terms.maker(price, size)
 
     async def look_up(self, rest: RestClient, markets: Iterable[Market]) -> None:
-        """Ask for what is not known yet. Raises VenueError; what was learnt until then stays."""
-        unknown = [market for market in markets if market.ticker not in self.terms | dict.fromkeys(self.without)]
+        """Ask for what is not known yet. Raises VenueError and ValueError; what was learnt until then stays."""
+        unknown = [
+            market
+            for market in markets
+            if market.ticker not in self.terms and market.ticker not in self.without
+        ]
+        for market in unknown:
+            if market.fee_waiver_expiration_time:
+                self._waived_until_ms[market.ticker] = text_to_ms(market.fee_waiver_expiration_time)
         for event_ticker in sorted({market.event_ticker for market in unknown}):
             tickers = [market.ticker for market in unknown if market.event_ticker == event_ticker]
             event, _ = await rest.get_event(event_ticker)

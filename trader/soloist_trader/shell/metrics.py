@@ -92,6 +92,12 @@ def _money(snapshot: dict[str, Any]) -> Iterable[Metric]:
     for kind in ("realised", "unrealised", "fees", "net", "day"):
         profit.add_metric([kind], float(snapshot["profit"][kind]))
     yield profit
+    if snapshot["feeModelDifference"] is not None:
+        yield _gauge(
+            "fee_model_difference_dollars",
+            "fees booked less what our model says, since the start",
+            float(snapshot["feeModelDifference"]),
+        )
     held = GaugeMetricFamily(
         "soloist_position_contracts", "signed position, YES above zero", labels=["market"]
     )
@@ -118,6 +124,7 @@ COUNTERS: Final[dict[str, tuple[list[str], str]]] = {
     "errors": (["error_type"], "errors by kind"),
     "alerts": (["code"], "what a person should read"),
     "frames": (["kind"], "frames of the venue's WebSocket"),
+    "fee_checks": (["outcome"], "settled orders whose fees were compared with our model"),
     "store_failures": (["kind"], "ends of the store's process"),
     "journal_commits": (["outcome"], "commits of the journal"),
     "book_gaps": (["kind"], "sequence gaps and impossible books"),

@@ -164,6 +164,7 @@ class Publisher:
             "orders": [_order(order) for order in list(ledger.orders.values())[-SHOWN_ORDERS:]],
             "unsettledOrders": ledger.unsettled_count(),
             "fills": [_fill(number, record) for number, record in runtime.recent_fills],
+            "feeModelDifference": self._fee_difference(),
             "risk": self._risk,
             "writeTokens": engine.budget.tokens,
             "journal": {
@@ -197,9 +198,15 @@ class Publisher:
                 "durable": runtime.journal.commits,
                 "failed": int(bool(runtime.journal.failed)),
             },
+            "fee_checks": dict(runtime.fee_watch.checks) if runtime.fee_watch is not None else {},
             "store_failures": {"ended": self.follower.failures} if self.follower is not None else {},
             "book_gaps": {"sequence": int(str(runtime.edge.status().get("bookGaps", 0)))},
         }
+
+    def _fee_difference(self) -> str | None:
+        """Fees booked less what our model says, in dollars, of orders of this process; None where fees are not real."""
+        watch = self._runtime.fee_watch
+        return money_to_dollars(watch.difference) if watch is not None else None
 
     def _unrealised(self) -> int:
         total = 0

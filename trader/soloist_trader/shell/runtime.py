@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from soloist_trader.core import events
+from soloist_trader.core.codes import AlertCode
 from soloist_trader.core.commands import (
     Alert,
     Amend,
@@ -31,6 +32,7 @@ from soloist_trader.errors import JournalFailedError
 from soloist_trader.journal.quantiles import SLOW_P99_US
 from soloist_trader.journal.writer import UNCOMMITTED_RECORDS, Commit, Journal
 from soloist_trader.shell.clock import now_ms
+from soloist_trader.shell.fee_watch import FeeWatch
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.metrics import Histogram
@@ -69,6 +71,8 @@ class Runtime:
         self.decision = Histogram()
         self.commit = Histogram()
         self.order_round_trip = Histogram()
+        self.fee_watch: FeeWatch | None = None
+        """Compares fees with our model where fees are real; None elsewhere."""
         self.own_events = 0
         """Orders and fills seen so far; tells recovery whether anything happened between two passes."""
         self._buffer: list[events.Event] | None = None
@@ -126,13 +130,18 @@ class Runtime:
                 self._note_fill(record)
             elif self.journal.uncommitted > UNCOMMITTED_RECORDS:
                 self._schedule()
+            if self.fee_watch is not None and (message := self.fee_watch.take(record)):
+                self._alert(AlertCode.FEES_DIFFER, message)
             return
         if isinstance(command, Alert):
-            self.alerts[command.code] = self.alerts.get(command.code, 0) + 1
-            log(command.code, command.message, level=logging.WARNING)
+            self._alert(command.code, command.message)
             return
         self._outbox.append(command)
         self._schedule()
+
+    def _alert(self, code: str, message: str) -> None:
+        self.alerts[code] = self.alerts.get(code, 0) + 1
+        log(code, message, level=logging.WARNING)
 
     def _note_fill(self, record: Booked) -> None:
         self.fill_number += 1

@@ -31,6 +31,7 @@ from soloist_trader.shell.assembly import make_identity, make_tape, settings, ve
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.control import ControlServer
 from soloist_trader.shell.crash_guard import CrashGuard
+from soloist_trader.shell.fee_watch import FeeWatch
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.key_doubt import KeyDoubt
 from soloist_trader.shell.keyring import KeyRing
@@ -227,6 +228,8 @@ class Service:
             configuration, self.engine, self.edge, self.options.state_directory, self._started_ms
         )
         self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge, tape)
+        if isinstance(self.edge, LiveEdge):
+            self.runtime.fee_watch = FeeWatch(self.ledger, self.edge.fees)
         self.runtime.on_failure(self.fail)
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
