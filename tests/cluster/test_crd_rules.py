@@ -106,6 +106,18 @@ REFUSED: dict[str, tuple[dict[str, Any], Edit, list[str]]] = {
         lambda s: s.update(markets={"tickers": []}),
         ["spec.markets", "at least one"],
     ),
+    "filters without a series": (
+        spec(),
+        lambda s: s.update(markets={"tickers": ["SIM-RAIN"], "filters": {"maxMarkets": 3}}),
+        ["spec.markets", "name one in series"],
+    ),
+    "filters that nothing passes": (
+        spec(),
+        lambda s: s.update(
+            markets={"series": ["SIM"], "filters": {"minSecondsToClose": 9, "maxSecondsToClose": 8}}
+        ),
+        ["spec.markets.filters", "no market can close between"],
+    ),
     "malformed schedule": (
         live(),
         lambda s: s["account"].update(rotation={"schedule": "every day"}),

@@ -191,6 +191,58 @@ class Account(Block):
 
 
 _MARKETS_MESSAGE = "name at least one of tickers and series: there is nothing to trade"
+_CLOSE_MESSAGE = "maxSecondsToClose is below minSecondsToClose: no market can close between"
+_FILTERS_MESSAGE = "filters choose among the markets of a series: name one in series, or remove filters (tickers are always followed)"
+
+
+class MarketStatus(enum.StrEnum):
+    """Which markets of a series are looked at."""
+
+    ACTIVE = "active"
+    INITIALIZED = "initialized"
+    INACTIVE = "inactive"
+
+
+class MarketFilters(Block):
+    """Which markets of the series are followed; a market that is followed stays until it closes."""
+
+    model_config = _rules(
+        rule(
+            "!has(self.minSecondsToClose) || !has(self.maxSecondsToClose) || self.minSecondsToClose <= self.maxSecondsToClose",
+            _CLOSE_MESSAGE,
+        )
+    )
+
+    status: MarketStatus | None = Field(
+        default=None,
+        description="active (the default) takes orders, initialized opens later, inactive is paused.",
+    )
+    min_volume: Count | None = Field(default=None, description="Contracts traded so far, at least.")
+    max_spread: Money | None = Field(
+        default=None, description="Dollars between best bid and best ask, at most."
+    )
+    min_liquidity: Count | None = Field(
+        default=None, description="Contracts at the best bid, and at the best ask, at least."
+    )
+    min_seconds_to_close: int | None = Field(
+        default=None, ge=0, le=10**9, description="Seconds until it closes, at least."
+    )
+    max_seconds_to_close: int | None = Field(
+        default=None, ge=1, le=10**9, description="Seconds until it closes, at most."
+    )
+    max_markets: int | None = Field(
+        default=None,
+        ge=1,
+        le=500,
+        description="Markets of all series together, most volume first. Default 100.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        least, most = self.min_seconds_to_close, self.max_seconds_to_close
+        if least is not None and most is not None and most < least:
+            raise ValueError(_CLOSE_MESSAGE)
+        return self
 
 
 class Markets(Block):
@@ -200,18 +252,26 @@ class Markets(Block):
         rule(
             "(has(self.tickers) && size(self.tickers) > 0) || (has(self.series) && size(self.series) > 0)",
             _MARKETS_MESSAGE,
-        )
+        ),
+        rule("!has(self.filters) || (has(self.series) && size(self.series) > 0)", _FILTERS_MESSAGE),
     )
 
     tickers: list[Ticker] | None = Field(default=None, max_length=500, description="Markets by ticker.")
     series: list[Ticker] | None = Field(
-        default=None, max_length=100, description="Series whose open markets are traded."
+        default=None,
+        max_length=100,
+        description="Series from whose markets the filters choose, again and again.",
+    )
+    filters: MarketFilters | None = Field(
+        default=None, description="Which markets of the series. Without filters, the 100 with most volume."
     )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.tickers and not self.series:
             raise ValueError(_MARKETS_MESSAGE)
+        if self.filters is not None and not self.series:
+            raise ValueError(_FILTERS_MESSAGE)
         return self
 
 

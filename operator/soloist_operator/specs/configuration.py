@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from soloist_operator.api.tradingbot import TradingBotSpec
+from soloist_operator.api.tradingbot import Markets, TradingBotSpec
 from soloist_operator.kinds import CONFIG_MAP
 from soloist_operator.objects import Object, content_hash
 from soloist_operator.settings import Venue
@@ -55,7 +55,7 @@ def _document(bot: BotRef, spec: TradingBotSpec, venue: Venue) -> Object:
         "bot": {"namespace": bot.namespace, "name": bot.name},
         "mode": spec.mode.value,
         "venue": venue_block,
-        "markets": {"tickers": list(spec.markets.tickers or ()), "series": list(spec.markets.series or ())},
+        "markets": _markets(spec.markets),
         "strategy": {"name": spec.strategy.name, "parameters": spec.strategy.parameters or {}},
         "risk": {
             "max_order_contracts": risk.max_order_contracts,
@@ -69,6 +69,13 @@ def _document(bot: BotRef, spec: TradingBotSpec, venue: Venue) -> Object:
     if spec.account is not None:
         document["account"] = {"subaccount": spec.account.subaccount}
     return document
+
+
+def _markets(markets: Markets) -> Object:
+    found: Object = {"tickers": list(markets.tickers or ()), "series": list(markets.series or ())}
+    if markets.filters is not None:
+        found["filters"] = markets.filters.model_dump(mode="json", exclude_none=True)
+    return found
 
 
 def config_map(bot: BotRef, configuration: Configuration) -> Object:

@@ -101,6 +101,41 @@ def test_the_engine_accepts_the_configuration_that_we_render(spec: dict[str, Any
     assert (loaded.account is None) == (model.account is None)
 
 
+def test_series_and_every_filter_reach_the_engine_in_its_words(tmp_path) -> None:
+    filters = {
+        "status": "initialized", "minVolume": "5.00", "maxSpread": "0.05", "minLiquidity": "6.00",
+        "minSecondsToClose": 7, "maxSecondsToClose": 8, "maxMarkets": 9,
+    }  # fmt: skip
+    path = tmp_path / "config.yaml"
+    spec = merged(paper(), {"markets": {"series": ["SIM"], "filters": filters}})
+    path.write_text(rendered(spec).files["config.yaml"])
+    loaded = engine_config.load(path).markets
+    assert loaded.series == ("SIM",)
+    assert loaded.filters.model_dump() == {
+        "status": "initialized", "min_volume": 500, "max_spread": 500, "min_liquidity": 600,
+        "min_seconds_to_close": 7, "max_seconds_to_close": 8, "max_markets": 9,
+    }  # fmt: skip
+    assert len(filters) == len(loaded.filters.model_fields_set), (
+        "every filter of the one is known to the other"
+    )
+    assert len(filters) == len(type(loaded.filters).model_fields)
+
+
+@pytest.mark.parametrize(
+    ("markets", "message"),
+    [
+        ({"filters": {"maxMarkets": 3}}, "filters choose among the markets of a series"),
+        (
+            {"series": ["S"], "filters": {"minSecondsToClose": 9, "maxSecondsToClose": 8}},
+            "no market can close between",
+        ),
+    ],
+)
+def test_filters_that_choose_nothing_are_refused(markets: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TradingBotSpec.model_validate(merged(paper(), {"markets": markets}))
+
+
 def rendered(spec: dict[str, Any], epoch: int | None = None, image: str = "x") -> configuration.Configuration:
     model = TradingBotSpec.model_validate(spec)
     claim_hash = "abc123" if epoch else None

@@ -51,6 +51,13 @@ FIELDS: dict[str, Any] = {
     "account.rotation.suspend": True,
     "markets.tickers[]": "SIM-Z",
     "markets.series[]": "SERIES",
+    "markets.filters.status": "initialized",
+    "markets.filters.minVolume": "5.00",
+    "markets.filters.maxSpread": "0.05",
+    "markets.filters.minLiquidity": "6.00",
+    "markets.filters.minSecondsToClose": 7,
+    "markets.filters.maxSecondsToClose": 8,
+    "markets.filters.maxMarkets": 9,
     "strategy.name": "market_maker",
     "strategy.parameters": {"edge": 4},
     "risk.maxOrderContracts": "1.00",
@@ -240,6 +247,8 @@ def base_of(field: str) -> dict[str, Any]:
         return paper()
     if field == "account.keySecretRef.name":
         return live(account=dict(STATIC))
+    if field.startswith("markets.filters."):
+        return live(markets={"series": ["SERIES"]})
     return live()
 
 

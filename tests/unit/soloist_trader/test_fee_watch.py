@@ -29,8 +29,20 @@ def world():
         def order(self, name="a", market="M", size=SIZE):
             return self.take(
                 Intended(
-                    1, name, 1, "s", market, BID, "entry", PRICE, size, GOOD_TILL_CANCELED, 0, False, ""
-                ),
+                    1,
+                    name,
+                    1,
+                    "s",
+                    market,
+                    BID,
+                    "entry",
+                    PRICE,
+                    size,
+                    GOOD_TILL_CANCELED,
+                    0,
+                    reduce_only=False,
+                    group="",
+                ),  # fmt: skip
                 Observed(2, name, f"order-{name}", 0, closed=False, source="reply"),
             )
 
