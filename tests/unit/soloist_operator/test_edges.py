@@ -110,7 +110,7 @@ def test_series_and_every_filter_reach_the_engine_in_its_words() -> None:
     document = yaml.safe_load(rendered(spec).files["config.yaml"])
     loaded = engine_config.MarketsBlock.model_validate(document["markets"])
     assert loaded.series == ("SIM",)
-    assert loaded.filters.model_dump() == {
+    assert dict(loaded.filters) == {
         "status": "initialized", "min_volume": 500, "max_spread": 500, "min_liquidity": 600,
         "min_seconds_to_close": 7, "max_seconds_to_close": 8, "max_markets": 9,
     }  # fmt: skip

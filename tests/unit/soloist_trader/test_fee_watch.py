@@ -42,7 +42,7 @@ def world():
                     0,
                     reduce_only=False,
                     group="",
-                ),  # fmt: skip
+                ),
                 Observed(2, name, f"order-{name}", 0, closed=False, source="reply"),
             )
 

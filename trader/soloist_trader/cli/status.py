@@ -49,6 +49,8 @@ def status(url: str, as_json: bool) -> None:
     click.echo(f"state    {body['state']}  {body['reason']}: {body['message']}")
     click.echo(f"epoch    {body['epoch']}  incarnation {body['incarnation']}  key {body['keyId'] or '-'}")
     click.echo(_profit_line(profit))
+    for line in [*_journal_lines(body), *_discovery_lines(body)]:
+        click.echo(line)
     _table("MARKET  BID  ASK  POSITION  AVERAGE  REALISED  FEES", _market_rows(body))
     rows = [
         _order_row(order)
@@ -63,6 +65,32 @@ def _profit_line(profit: dict[str, str]) -> str:
         f"profit   net {profit['net']}  realised {profit['realised']}  unrealised {profit['unrealised']}  "
         f"fees {profit['fees']}  today {profit['day']}"
     )
+
+
+def _journal_lines(body: dict[str, Any]) -> list[str]:
+    """How safe an order is before it is sent, what it costs, and the store that follows."""
+    journal, store = body["journal"], body.get("store")
+    lines = [f"journal  {journal['durability']}; {journal.get('commitWords', journal['commitMode'])}"]
+    if journal["failed"]:
+        lines.append(f"         FAILED: {journal['failed']}")
+    if store is not None:
+        running = "follows" if store["running"] else f"does not run: {store['problem'] or 'not begun yet'}"
+        said = f"; {store['progress']}" if store["running"] and store["progress"] else ""
+        lines.append(f"store    {running}{said}; ended {store['failures']} times")
+    return lines
+
+
+def _discovery_lines(body: dict[str, Any]) -> list[str]:
+    """What was chosen from the series and why, and what was not."""
+    found = body.get("discovery")
+    if found is None:
+        return []
+    counts = "".join(f"; {count} left out by {rule}" for rule, count in found["leftOut"].items())
+    head = (
+        f"markets  {found['followed']} of {found['listed']} listed of series {', '.join(found['series'])} are followed{counts}; "
+        f"looked at {found['lookedAt'] or 'nothing yet'}"
+    )
+    return [head, *(f"         {ticker}: {why}" for ticker, why in found["chosen"].items())]
 
 
 def _market_rows(body: dict[str, Any]) -> list[list[str]]:

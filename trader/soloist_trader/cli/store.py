@@ -158,7 +158,7 @@ def _yield_to_engine() -> None:
 
 
 def _end_with_input() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):  # unbuffered: a lock of the interpreter would be held at its end
         pass
     os.kill(os.getpid(), signal.SIGINT)
 

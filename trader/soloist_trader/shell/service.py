@@ -99,7 +99,6 @@ class Service:
         self._keys: KeyRing | None = None
         self.admission = Admission(self)
         self.choice = MarketChoice(options.configuration.markets, lambda: held_markets(self.ledger))
-        self.follower: StoreFollower | None = None
         self._guard = CrashGuard(options.state_directory, self.identity.epoch)
         self._latch_file = LatchFile(options.state_directory)
         self.gate = SendGate(self._book_generation, self._objection)
@@ -234,6 +233,8 @@ class Service:
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
         self.publisher.choice = self.choice
+        if configuration.store.follow:
+            self.publisher.follower = StoreFollower(configuration.store, self.options.state_directory)
         self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
@@ -339,11 +340,9 @@ class Service:
 
     def _follow_journal(self) -> None:
         """The store beside the engine; an end of this task is a log line, never the engine's."""
-        block = self.configuration.store
-        if not block.follow:
+        if self.publisher.follower is None:
             return
-        self.follower = self.publisher.follower = StoreFollower(block, self.options.state_directory)
-        task = asyncio.create_task(self.follower.run(), name="store follower")
+        task = asyncio.create_task(self.publisher.follower.run(), name="store follower")
         task.add_done_callback(_say_end)
         self._tasks.append(task)
 

@@ -49,7 +49,7 @@ class StoreFollower:
         self.progress = ""
         """What it said last of its progress."""
         self.problem = ""
-        """Why it does not run, empty while it does."""
+        """Why it ended last, empty while it runs."""
 
     @property
     def process_id(self) -> int:
