@@ -11,11 +11,11 @@ import threading
 
 import pytest
 from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import CursorMoved
+from soloist_trader.core.records import CursorMoved, Latched
 from soloist_trader.errors import JournalFailedError, StateError
 from soloist_trader.journal import commit_process
 from soloist_trader.journal.disk import Disk
-from soloist_trader.journal.reader import Tail, read_journal
+from soloist_trader.journal.reader import Tail, read_journal, segment_path
 from soloist_trader.journal.segments import SegmentWriter
 from soloist_trader.journal.writer import Commit, Journal
 
@@ -114,6 +114,92 @@ def test_a_commit_process_that_dies_while_nothing_is_asked_is_noticed_once(tmp_p
         assert "the commit process is gone" in journal.failed
         assert select.select([journal.fileno()], [], [], 0) == ([], [], [])
         journal.collect()
+
+
+@contextlib.contextmanager
+def stopped(journal):
+    """While the commit process stands still."""
+    process_id = journal._process.process_id
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        yield process_id
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGCONT)
+
+
+def test_a_process_that_stands_still_holds_nobody_up_however_much_waits_for_it(tmp_path):
+    """More than the socket takes at once: handing it over in the loop would wait until somebody reads."""
+    facts = [Latched(number, "test", "HALTED", "x" * 1_000) for number in range(2_000)]
+    with opened(tmp_path) as journal:
+        heard = []
+        with stopped(journal):
+            for fact in facts:
+                journal.append(fact)
+            assert journal.full
+            journal.commit_soon(heard.append)
+            journal.collect()
+            assert heard == []
+        collect_until(journal, lambda: heard)
+        assert heard == [""]
+        assert (journal.uncommitted, journal.full) == (0, False)
+    assert read(tmp_path)[0] == facts
+
+
+def test_a_process_that_dies_with_a_batch_in_its_hands_promises_nothing_and_leaves_the_chain_whole(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.append(FACTS[0])
+        journal.commit()
+        heard = []
+        with stopped(journal) as process_id:
+            journal.append(FACTS[1])
+            journal.commit_soon(heard.append)
+            os.kill(process_id, signal.SIGKILL)
+            collect_until(journal, lambda: heard)
+        assert "the commit process is gone" in heard[0]
+    found, tail = read(tmp_path)
+    assert (found, tail.damage) == (FACTS[:1], "")
+    with opened(tmp_path) as journal:
+        journal.append(FACTS[2])
+        journal.commit()
+    assert read(tmp_path)[0] == [FACTS[0], FACTS[2]]
+
+
+def test_a_question_that_comes_byte_by_byte_is_one_question_and_a_half_one_is_none(tmp_path):
+    writer = SegmentWriter(Disk(), tmp_path, 1_000)
+    writer.begin(1, b"x")
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=commit_process.serve, args=(theirs, writer))
+    thread.start()
+    asked = commit_process._QUESTION.pack(commit_process.APPEND, 0, 0, 0, 2) + b"ab"
+    for byte in asked:
+        ours.sendall(bytes([byte]))
+    answer = commit_process._ANSWER
+    assert answer.unpack(commit_process._receive(ours, answer.size)) == (commit_process.DONE, 3, 0)
+    ours.sendall(asked[:-1])  # the engine dies here
+    ours.close()
+    thread.join()
+    theirs.close()
+    writer.close()
+    assert segment_path(tmp_path, 1).read_bytes().rstrip(b"\0") == b"xab"
+
+
+def test_an_answer_that_ends_in_its_middle_is_a_failure(tmp_path):
+    """The process died while it answered: nobody knows whether the batch is durable, so nobody is told that it is."""
+    with opened(tmp_path) as journal:
+        process = journal._process
+        with stopped(journal) as process_id:
+            journal.append(FACTS[0])
+            heard = []
+            journal.commit_soon(heard.append)
+            ours, theirs = socket.socketpair()
+            theirs.sendall(commit_process._ANSWER.pack(commit_process.DONE, 99, 0)[:-1])
+            theirs.close()
+            os.dup2(ours.fileno(), process.fileno(), inheritable=False)
+            ours.close()
+            os.kill(process_id, signal.SIGKILL)
+        journal.collect()
+        assert "the commit process is gone" in heard[0]
 
 
 def test_no_other_engine_begins_while_the_commit_process_of_a_killed_one_still_writes(tmp_path):

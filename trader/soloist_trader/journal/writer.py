@@ -34,6 +34,8 @@ UNCOMMITTED_BYTES: Final = 1024 * 1024
 """Bytes that a crash may lose; above this `full` is true, and new orders are to be denied."""
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """A frame is not begun larger than this, so that it always fits what a reader accepts."""
+HANDED_BYTES: Final = 64 * 1024
+"""The same for a frame that a commit process gets: it fits its socket, which is empty then, so handing it over never waits."""
 SNAPSHOT_SEGMENTS: Final = 1
 """Sealed segments without a snapshot before one is due."""
 
@@ -281,7 +283,8 @@ class Journal:
 
     def _next_frame(self) -> tuple[bytes, int]:
         batch, size = [], 0
-        while self._pending and size < BATCH_BYTES:
+        most = BATCH_BYTES if self._process is None else HANDED_BYTES
+        while self._pending and size < most:
             encoded = self._pending.popleft()
             batch.append(encoded)
             size += len(encoded)
