@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.crash.killing import Killed, kill_again_and_again
 from tests.crash.mutations import MUTATIONS
-from tests.crash.plan import CRASHES_PER_WORLD, catch, world_of
+from tests.crash.plan import CRASHES_PER_WORLD, bots_of, catch, world_of
 from tests.crash.world import Result
 
 KILLS_PER_RUN = 10
@@ -70,7 +70,7 @@ def _memory_world(seed: int) -> Result:
 
 def _killed(seed: int, kills: int, until_s: float) -> Killed:
     with tempfile.TemporaryDirectory(prefix="soloist-kill-") as directory:
-        return kill_again_and_again(Path(directory), seed, kills, until_s=until_s)
+        return kill_again_and_again(Path(directory), seed, kills, until_s=until_s, bots=bots_of(seed))
 
 
 def _memory(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: float) -> bool:
@@ -83,7 +83,7 @@ def _memory(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: flo
 
     ended = _over(pool, ((_memory_world, seed) for seed in seeds), options.workers, until_s, take)
     row = {
-        "part": "memory", "crashes": result.crashes, "boundaries": len(result.where), "checks": result.checks, "journals deleted": result.deleted,
+        "part": "memory", "crashes": result.crashes, "boundaries": len(result.where), "checks": result.checks, "journals deleted": result.deleted, "disks failed": result.disks_failed,
         "orders": result.orders, "fills": result.fills, "doubles": result.doubles, "lost": result.lost,
         "worst recovery, virtual s": result.worst_recovery_ms / 1000, "real s": round(time.monotonic() - began_s),
         "seeds": f"{seeds.start}-{seeds.start + ended - 1}", "findings": len(result.findings),
@@ -114,14 +114,21 @@ def _kills(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: floa
 
 
 def _mutations(pool: ProcessPoolExecutor, options: argparse.Namespace) -> bool:
+    """A table: which build was broken, after how many crashes that was found, and by what."""
     missed = False
+    if not options.json:
+        print("broken build\tcaught\tafter crashes\tby")
     for build, found in zip(MUTATIONS, pool.map(catch, MUTATIONS), strict=True):
-        missed |= not found.findings
+        caught = bool(found.findings)
+        missed |= not caught
         row = {
-            "part": "mutation", "build": build.name, "caught": bool(found.findings), "crashes": found.crashes,
-            "by": found.findings[0] if found.findings else "",
+            "part": "mutation", "build": build.name, "caught": caught, "crashes": found.crashes,
+            "by": found.findings[0] if caught else "",
         }  # fmt: skip
-        _print(row, [], as_json=options.json)
+        if options.json:
+            _print(row, [], as_json=True)
+        else:
+            print(build.name, "yes" if caught else "NO", found.crashes, row["by"], sep="\t", flush=True)
     return missed
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +12,16 @@ from random import Random
 from subprocess import TimeoutExpired
 from typing import Any
 
-from soloist_trader.core.account import OPENING_BALANCE
-from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import CashAdjusted, Intended, Slot
-from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.shell.control import Request, ask
 
-from tests.conformance.engine.engine_processes import ORDERS_PATH, Bot, Exchange, serving
+from tests.conformance.engine.engine_processes import ORDERS_PATH, Exchange, serving
+from tests.crash.killed_bot import KilledBot, make_bots
 
-READY_S = 60
+READY_S = 180
+"""Patience, no budget: the machine may be busy with others."""
 DELETE_EVERY = 5
-GUARDS = ("starts.json", "venue-attempts.json")
-"""What slows a crash loop down is tested elsewhere; here it would only make the test wait."""
+STALE_MS = (0, 150, 1_200)
+"""How far the exchange's reads may be behind what has happened."""
 
 
 def fault_list(account: str) -> list[dict[str, Any]]:
@@ -42,7 +42,10 @@ def fault_list(account: str) -> list[dict[str, Any]]:
         {"kind": "late_fill_after_cancel", "percent": 8, "delay_ms": 400},
         {"kind": "frame_reordered", "path": "fill", "percent": 8},
         {"kind": "frame_reordered", "path": "user_orders", "percent": 8},
+        {"kind": "frame_duplicated", "path": "user_orders", "percent": 8},
+        {"kind": "frame_delayed", "path": "user_orders", "percent": 10, "delay_ms": 900},
         {"kind": "close_without_frame", "path": "fill", "percent": 2},
+        {"kind": "websocket_refused", "percent": 10},
     ]
     return [{**fault, "account": account} for fault in requests]
 
@@ -68,85 +71,39 @@ class Killed:
         self.findings += other.findings
 
 
-class KilledBot(Bot):
-    """A bot whose journal may be deleted: what it intended before is remembered here."""
-
-    def __init__(self, directory: Path, exchange: Exchange, account: Any, **parameters: Any) -> None:
-        super().__init__(directory, exchange, account, **parameters)
-        self.remembered: dict[str, Slot] = {}
-        self.was_deleted = False
-
-    def _records(self) -> list[Any]:
-        tail = Tail()
-        return [
-            record for _, _, records in read_journal(self.state, tail, partial=True) for record in records
-        ]
-
-    def delete_journal(self) -> None:
-        for record in self._records():
-            if isinstance(record, Intended):
-                slot = Slot(record.strategy, record.market, record.side, record.level)
-                self.remembered[record.client_order_id] = slot
-        for path in self.state.iterdir():
-            if path.is_file():
-                path.unlink()
-        self.was_deleted = True
-
-    def forget_crash_loop(self) -> None:
-        for name in GUARDS:
-            (self.state / name).unlink(missing_ok=True)
-
-    def ledger(self) -> tuple[Ledger, dict[str, Slot]]:
-        ledger, slots = super().ledger()
-        return ledger, self.remembered | slots
-
-    def _judge_money(self, ledger: Ledger) -> list[str]:
-        if not self.was_deleted:
-            return super()._judge_money(ledger)
-        holdings = self.exchange.holdings(self.account.name)
-        found = []
-        theirs = {row["ticker"]: row["count"] for row in holdings["positions"]}
-        for market in theirs.keys() | ledger.positions.keys():
-            count = f"{ledger.position(market).count / 100:.2f}"
-            if count != theirs.get(market, "0.00"):
-                found.append(f"{market}: position {count}, the exchange says {theirs.get(market)}")
-        # Fees of before the deletion are in the opening balance: what the account's cash is now says it all.
-        if ledger.cash_known and f"{ledger.expected_cash() / 1e6:.6f}" != holdings["cash"]["0"]:
-            found.append(f"money {ledger.expected_cash()}, the exchange says {holdings['cash']}")
-        strange = [
-            record
-            for record in self._records()
-            if isinstance(record, CashAdjusted) and record.reason != OPENING_BALANCE
-        ]
-        return found + [f"unexplained cash: {record}" for record in strange]
-
-
 def kill_again_and_again(
     directory: Path,
     seed: int,
     kills: int,
     *,
     until_s: float,
+    bots: int = 1,
     said: Callable[[Killed], None] = lambda _result: None,
 ) -> Killed:
-    """So many kills of one bot, or as many as fit until a monotonic time; each is judged after the recovery from it."""
+    """So many kills, or as many as fit until a monotonic time. All bots trade at once; each is judged after it recovered."""
     random, result = Random(seed), Killed()
     with serving(directory) as exchange:
-        account = exchange.account(f"killed-{seed}")
-        entry = random.choice(("cross", "join"))
-        bot = KilledBot(
-            directory, exchange, account, entry=entry, order_contracts=random.choice(("1.00", "2.50"))
-        )
+        name = f"killed-{seed}"
+        parameters = {
+            "entry": random.choice(("cross", "join")),
+            "order_contracts": random.choice(("1.00", "2.50")),
+        }
+        killed = make_bots(directory, exchange, name, bots, parameters)
         try:
             while result.kills < kills and time.monotonic() < until_s and not result.findings:
-                exchange.faults(*fault_list(account.name))
-                _live(bot, random)
-                bot.kill()
-                result.kills += 1
-                if result.kills % DELETE_EVERY == 0:
-                    bot.delete_journal()
-                    result.deleted += 1
-                _recover_and_judge(bot, random, result)
+                _be_stale(exchange, random.choice(STALE_MS))
+                exchange.faults(*fault_list(name))
+                for bot in killed:
+                    _live(bot)
+                for bot in killed:
+                    _kill(bot, random, result)
+                for bot in killed:
+                    _recover(bot, result)
+                time.sleep(random.random() / 2)
+                exchange.faults()
+                _be_stale(exchange, 0)
+                for bot in killed:
+                    _judge(bot, result)
                 result.findings = [f"seed {seed}, kill {result.kills}: {what}" for what in result.findings]
                 said(result)
         except (
@@ -155,37 +112,54 @@ def kill_again_and_again(
         ) as error:  # it did not come back, or did not end: a finding like any other
             result.findings.append(f"seed {seed}, kill {result.kills}: {error}")
         finally:
-            bot.close()
-        log = exchange.events(account.name)
+            for bot in killed:
+                bot.close()
+        log = exchange.events(name)
         result.orders = sum(event["kind"] == "accepted" for event in log)
         result.fills = sum(event["kind"] == "filled" for event in log)
     return result
 
 
-def _live(bot: KilledBot, random: Random) -> None:
-    """Start, and come to where the kill falls: while it recovers, one time in five, else while it trades."""
+def _be_stale(exchange: Exchange, lag_ms: int) -> None:
+    """Reads show what was so long ago."""
+    body = json.dumps({"read_model_lag_ms": lag_ms}).encode()
+    request = urllib.request.Request(f"{exchange.admin_url}/admin/switches", body, method="PATCH")
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def _live(bot: KilledBot) -> None:
     bot.forget_crash_loop()
     bot.start()
+
+
+def _kill(bot: KilledBot, random: Random, result: Killed) -> None:
+    """Where the kill falls: while it recovers, one time in five, else while it trades."""
     if random.randrange(5) == 0:
         bot.wait_logged("Serving", READY_S)
         time.sleep(random.random() * 2)
-        return
-    bot.wait_logged("Ready", READY_S)
-    time.sleep(random.random())  # where in a loop turn the kill falls is the point
+    else:
+        bot.wait_logged("Ready", READY_S)
+        time.sleep(random.random())  # where in a loop turn the kill falls is the point
+    bot.kill()
+    result.kills += 1
+    if result.kills % DELETE_EVERY == 0:
+        bot.delete_journal()
+        result.deleted += 1
 
 
-def _recover_and_judge(bot: KilledBot, random: Random, result: Killed) -> None:
-    bot.forget_crash_loop()
+def _recover(bot: KilledBot, result: Killed) -> None:
     began_s = time.monotonic()
-    bot.start()
+    _live(bot)
     bot.wait_logged("Ready", READY_S)
     result.worst_recovery_s = max(result.worst_recovery_s, time.monotonic() - began_s)
     if "recovery" in bot.status()["latches"]:
         answer = ask(bot.state, Request("resume", "crash-test", "the journal was deleted on purpose"))
         assert answer["ok"], answer
-    time.sleep(random.random() / 2)
-    bot.exchange.faults()
-    code = bot.terminate(60)
+
+
+def _judge(bot: KilledBot, result: Killed) -> None:
+    code = bot.terminate(READY_S)
     result.judged += 1
     if code != 0:
         result.findings.append(f"the stop was not proven, exit code {code}")

@@ -36,7 +36,7 @@ from soloist_trader.shell.listings import Listings
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.market_subscription import MarketSubscription
 from soloist_trader.shell.recovery import Reconciler
-from soloist_trader.shell.runtime import Runtime
+from soloist_trader.shell.runtime import Intent, Runtime
 
 from tests.crash.memory_venue import TICKERS, Lost, MemorySocket, MemoryVenue
 from tests.crash.virtual import OWNER, TASKS
@@ -94,6 +94,8 @@ class Build:
     """How far before the cursor fills are read again."""
     syncs: bool = True
     """False: fdatasync does nothing, so a crash may lose everything since the segment began."""
+    obeys_commits: bool = True
+    """False: orders leave although the commit that holds their intents failed."""
 
 
 OURS = Build()
@@ -104,9 +106,19 @@ class CrashDisk(MemoryDisk):
 
     boundary: Callable[[str], None] = staticmethod(lambda _where: None)  # type: ignore[assignment]
     syncs = True
+    _failing: tuple[str, int, int] = ("", 0, 0)
+
+    def fail_soon(self, call: str, number: int, after: int) -> None:
+        """From the so-manieth of these calls on, every one fails with this error number."""
+        self._failing = (call, number, after)
 
     def _step(self, call: str) -> None:
         self.log.clear()
+        failing, number, after = self._failing
+        if call == failing and after > 0:
+            self._failing = (failing, number, after - 1)
+            if after == 1:
+                self.faults[call] = number
         super()._step(call)
         self.boundary(f"before disk {call}")
 
@@ -140,7 +152,11 @@ class CrashJournal(Journal):
         if sealed <= self._snapshot_segment:
             return False
         self._snapshot_segment = sealed
-        take_snapshot(DIRECTORY, self.disk, taken_ms=now_ms(), until=sealed)
+        try:
+            take_snapshot(DIRECTORY, self.disk, taken_ms=now_ms(), until=sealed)
+        except OSError as error:  # the helper process says so and ends; the engine goes on
+            self.snapshot_result = f"failed: {error}"
+            self.snapshots_ended += 1
         return True
 
 
@@ -161,6 +177,9 @@ class CrashRuntime(Runtime):
         super().dispatch(event)
         if kind not in QUIET:
             process.boundary(f"after event {kind.__name__}")
+
+    def _send(self, intents: list[Intent], why_not: str) -> None:
+        super()._send(intents, why_not if self.process.build.obeys_commits else "")
 
     def _flush(self) -> None:
         if self.process.dead:

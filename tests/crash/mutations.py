@@ -7,6 +7,7 @@
 | `fresh-id-on-retry` | what timed out is called failed, and its slot gets a new order under a new id |
 | `labels-instead-of-facts` | the newest word about an order replaces what was known: a late reply reopens an executed order |
 | `cursor-is-last-fill` | fills come from frames and from a list that begins at the last fill known |
+| `sends-although-the-commit-failed` | the disk fails, and the orders of that turn leave all the same |
 
 Each is a class of the core with one method changed; nothing else patches our code.
 """
@@ -90,5 +91,6 @@ MUTATIONS = (
     Build("fresh-id-on-retry", desk=FreshIdDesk),
     Build("labels-instead-of-facts", desk=LabelsDesk, ledger=LabelsLedger),
     Build("cursor-is-last-fill", engine=LastFillEngine, overlap_ms=0),
+    Build("sends-although-the-commit-failed", obeys_commits=False),
 )
 BY_NAME = {build.name: build for build in MUTATIONS}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.crash.killing import Killed, kill_again_and_again
 from tests.crash.mutations import MUTATIONS
-from tests.crash.plan import catch, world_of
+from tests.crash.plan import bots_of, catch, world_of
 from tests.crash.world import Result
 
 MEMORY_S = 50
@@ -46,13 +46,15 @@ def test_crashes_in_memory(capsys):
 @pytest.mark.timeout(300)
 def test_kills_of_the_process(tmp_path, capsys):
     result = Killed()
-    result.add(kill_again_and_again(tmp_path, 0, 500, until_s=time.monotonic() + KILLS_S))
+    for seed in (0, 1):
+        until_s = time.monotonic() + KILLS_S / 2
+        result.add(kill_again_and_again(tmp_path / str(seed), seed, 500, until_s=until_s, bots=bots_of(seed)))
     say(
         capsys, kills=result.kills, journals_deleted=result.deleted, orders=result.orders, fills=result.fills, doubles=result.doubles,
         lost=result.lost, worst_recovery_s=round(result.worst_recovery_s, 1),
     )  # fmt: skip
     assert result.findings == []
-    assert result.kills >= 1
+    assert result.kills >= 3, "one of a bot alone, and of a pair one each"
 
 
 @pytest.mark.timeout(300)

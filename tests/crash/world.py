@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections import Counter
@@ -27,6 +28,11 @@ SWEEP_S = 0.7
 """Lives are short: sweeps come as often as sends do."""
 BOUNDARIES = 240
 """The walk begins again after so many boundaries of one life."""
+FAIL_EVERY = 6
+"""Of the lives, one has a disk that fails for good; orders stop then, and the life ends as all do."""
+FAIL_WITHIN = 12
+"""Before the disk's so-manieth call of that kind after the engine has agreed with the venue."""
+DISK_FAULTS = (("sync", errno.EIO), ("write", errno.ENOSPC), ("write", errno.EROFS))
 STRATEGIES = (
     ("threshold", BUSY),
     ("threshold", {**BUSY, "entry": "join", "maximum_hold_seconds": 3}),
@@ -78,11 +84,12 @@ class Result:
     checks: int = 0
     worst_recovery_ms: int = 0
     deleted: int = 0
+    disks_failed: int = 0
     where: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
     def add(self, other: Result) -> None:
-        for name in ("crashes", "orders", "fills", "doubles", "lost", "checks", "deleted"):
+        for name in ("crashes", "orders", "fills", "doubles", "lost", "checks", "deleted", "disks_failed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.worst_recovery_ms = max(self.worst_recovery_ms, other.worst_recovery_ms)
         self.where += other.where
@@ -169,6 +176,9 @@ class Bot:
         self._check(process)
         if not process.boundary.armed:
             process.boundary.arm(self._next())
+        if self.lives % FAIL_EVERY == 0:
+            call, number = self.random.choice(DISK_FAULTS)
+            self.disk.fail_soon(call, number, self.random.randrange(1, FAIL_WITHIN))
         world.venue.later(LONGEST_LIFE_S, lambda: self._enough(process))
         if world.is_done():
             loop.stop()
@@ -183,6 +193,7 @@ class Bot:
         world = self.world
         world.result.crashes += 1
         world.result.where[error.where] += 1
+        world.result.disks_failed += bool(self.disk.faults)
         self.process.end()
         disk = self.disk.after_crash(self.random.getrandbits(32))
         self.disk = CrashDisk()
