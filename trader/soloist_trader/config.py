@@ -274,7 +274,11 @@ def _file_problems(configuration: Configuration | None) -> list[tuple[str, str]]
     try:
         configuration.venue.ca_file.read_bytes()
     except OSError as error:
-        return [("spec.venue", f"the CA file of venue {configuration.venue.name!r} cannot be read: {error}")]
+        why = (
+            f"the CA file of venue {configuration.venue.name!r} cannot be read: {error}. It has to be there before the engine "
+            "starts (a local exchange makes it at its first start: start that one first, from the same directory)"
+        )
+        return [("spec.venue", why)]
     return []
 
 
@@ -316,6 +320,25 @@ def _field(location: tuple[str | int, ...]) -> str:
 
 def _camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+
+
+def lines(path: Path, problems: list[tuple[str, str]]) -> list[str]:
+    """Each problem as `file: field: what to change`, with names as the file itself spells them."""
+    return [
+        f"{path}: {_in_file(field)}{re.sub(r'known here: [^;]*', lambda known: _snake(known[0]), message)}"
+        for field, message in problems
+    ]
+
+
+def _in_file(field: str) -> str:
+    if field == "config.yaml":
+        return ""
+    head, _, rest = field.partition(".")
+    return f"{_snake({'spec': rest, 'metadata': f'bot.{rest}'}.get(head, field))}: "
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", name)
 
 
 def echo(configuration: Configuration) -> dict[str, Any]:

@@ -125,11 +125,11 @@ def test_check_prints_the_problems_and_exits_2(tmp_path):
         main, ["check", "--config", str(write(tmp_path, {"risk.daily_loss_dollars": "x"}))]
     )
     assert result.exit_code == 2
-    said = json.loads(result.output)
+    said = json.loads(result.stdout)
     assert said["outcome"] == "Failed"
     assert said["problems"][0]["field"] == "spec.risk.dailyLossDollars"
     good = CliRunner().invoke(main, ["check", "--config", str(write(tmp_path, {}))])
-    assert (good.exit_code, json.loads(good.output)["outcome"]) == (0, "Passed")
+    assert (good.exit_code, json.loads(good.stdout)["outcome"]) == (0, "Passed")
 
 
 def test_the_laptop_example_is_a_good_configuration(tmp_path, monkeypatch):
@@ -141,10 +141,10 @@ def test_the_laptop_example_is_a_good_configuration(tmp_path, monkeypatch):
 
 
 def test_strategies_are_listed_with_types_defaults_and_schema():
-    text = CliRunner().invoke(main, ["strategies"]).output
+    text = CliRunner().invoke(main, ["strategies"]).stdout
     assert "threshold" in text
     assert "maximum_hold_seconds" in text
-    schema = json.loads(CliRunner().invoke(main, ["strategies", "--json"]).output)
+    schema = json.loads(CliRunner().invoke(main, ["strategies", "--json"]).stdout)
     described = schema["threshold"]["properties"]
     assert all("description" in field for field in described.values())
 
@@ -167,9 +167,29 @@ def test_strategies_are_listed_with_types_defaults_and_schema():
 def test_every_command_has_help(command):
     result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
-    assert len(result.output.splitlines()) > 3
+    assert len(result.stdout.splitlines()) > 3
 
 
 def test_the_watchdog_says_what_it_does_not_do_yet():
-    said = " ".join(CliRunner().invoke(main, ["watchdog", "--help"]).output.split())
+    said = " ".join(CliRunner().invoke(main, ["watchdog", "--help"]).stdout.split())
     assert "does not kill a silent one" in said or "does not yet watch the engine" in said
+
+
+def test_a_person_reads_a_line_for_each_problem_with_names_as_in_the_file(tmp_path):
+    file = write(tmp_path, {"risk.max_open_orders": "many", "markets.tikers": ["A"], "bot.name": ""})
+    done = CliRunner().invoke(main, ["run", "--config", str(file), "--log", "text"])
+    assert done.exit_code == 2
+    said = done.output.splitlines()
+    assert said[-1] == "Nothing was connected."
+    assert any(
+        line.startswith(f"{file}: risk.max_open_orders: ") and "given: 'many'" in line for line in said
+    )
+    assert any("known here: tickers, series, filters, look_every_seconds;" in line for line in said)
+    assert any(line.startswith(f"{file}: bot.name: ") for line in said)
+
+
+def test_a_program_reads_one_line_of_json(tmp_path):
+    file = write(tmp_path, {"risk.max_open_orders": "many"})
+    done = CliRunner().invoke(main, ["run", "--config", str(file)])
+    said = json.loads(done.stdout)
+    assert (said["event"], said["problems"][0][0]) == ("ConfigurationInvalid", "spec.risk.maxOpenOrders")

@@ -39,8 +39,22 @@ CLUSTER_STATE = Path("/var/lib/soloist")
     help="Trade although the state directory does not outlive the pod (tmpfs, the container's own layer). In a cluster a "
     "Live bot is refused otherwise; outside of one, nothing is checked.",
 )
+@click.option(
+    "--log",
+    "log_format",
+    type=click.Choice(["auto", "json", "text"]),
+    default="auto",
+    show_default=True,
+    help="How the log is written to standard output; auto is text on a terminal and JSON elsewhere.",
+)
 def run(
-    path: Path, keys: Path | None, state_dir: Path | None, admin: str, lease: str | None, any_state_dir: bool
+    path: Path,
+    keys: Path | None,
+    state_dir: Path | None,
+    admin: str,
+    lease: str | None,
+    any_state_dir: bool,
+    log_format: str,
 ) -> None:
     """Run one engine until SIGTERM.
 
@@ -63,7 +77,8 @@ def run(
     )
     from soloist_trader.shell.termination import write_termination  # noqa: PLC0415 as above
 
-    logs.configure()
+    text = log_format == "text" or (log_format == "auto" and sys.stdout.isatty())
+    logs.configure(text=text)
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "POD_NAME" in os.environ
     if lease is None and in_cluster:
         lease = f"{os.environ.get('POD_NAMESPACE', '')}/{os.environ['POD_NAME']}"
@@ -86,12 +101,16 @@ def run(
             code = runner.run(live())
     except ConfigurationError as error:
         write_termination("ConfigurationInvalid", str(error), error.problems)
-        logs.log(
-            "ConfigurationInvalid",
-            f"{error} (configuration {path}; nothing was connected)",
-            level=logging.ERROR,
-            problems=error.problems,
-        )
+        if text:
+            for line in [*config.lines(path, error.problems), "Nothing was connected."]:
+                click.echo(line, err=True)
+        else:
+            logs.log(
+                "ConfigurationInvalid",
+                f"{error} (configuration {path}; nothing was connected)",
+                level=logging.ERROR,
+                problems=error.problems,
+            )
         code = EXIT_CONFIGURATION
     except KeysError as error:
         write_termination("KeysUnusable", str(error), [("spec.account", str(error))])

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line on standard output. No line per tick, ever."""
+"""Structured logs: one JSON object per line on standard output, or a line for people. No line per tick, ever."""
 
 from __future__ import annotations
 
@@ -30,10 +30,21 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def configure() -> None:
-    """Send everything as JSON to standard output."""
+class TextFormatter(logging.Formatter):
+    """`12:00:00.000  Event  message` for a terminal: the fields are in the JSON lines, and most of them in `/status`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback of an error of the engine."""
+        moment = ms_to_text(int(record.created * 1000))[11:23]
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname}: "
+        line = f"{moment}  {getattr(record, 'event', record.name):<18} {level}{record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(*, text: bool = False) -> None:
+    """Send everything to standard output: as JSON, or as text for a person."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

@@ -135,8 +135,13 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        configuration = self.configuration
         log(
-            "Starting", "configuration", configuration=echo(self.configuration), incarnation=self._incarnation
+            "Starting",
+            f"{configuration.bot.namespace}/{configuration.bot.name}: {configuration.strategy.name}, mode "
+            f"{configuration.mode} on {configuration.venue.name}, state in {self.options.state_directory}",
+            configuration=echo(configuration),
+            incarnation=self._incarnation,
         )
         if self.configuration.mode == "Live" and self.options.require_lasting_state:
             self.options.state_directory.mkdir(parents=True, exist_ok=True)
@@ -144,7 +149,7 @@ class Service:
         self._open_journal()
         admin = AdminServer(self.options.admin, self.board)
         admin.start()
-        log("Serving", "startup, health, ready, metrics and status", port=admin.port)
+        log("Serving", f"/startup /health /ready /metrics /status on port {admin.port}", port=admin.port)
         control: ControlServer | None = None
         try:
             self._assemble()
