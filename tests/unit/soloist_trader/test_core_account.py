@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from soloist_trader.core import events
+from soloist_trader.core.account import MISMATCH_STRIKES
 from soloist_trader.core.codes import AlertCode, Code, Contradiction
 from soloist_trader.core.commands import Alert, FindFills
 from soloist_trader.core.engine import Settings
@@ -16,7 +17,7 @@ from soloist_trader.core.records import (
     Intended,
     MarketReleased,
 )
-from soloist_trader.core.units import ASK, BID, GOOD_TILL_CANCELED, IMMEDIATE_OR_CANCEL
+from soloist_trader.core.units import ASK, BID, GOOD_TILL_CANCELED, IMMEDIATE_OR_CANCEL, REDUCING
 from soloist_trader.journal.codec import decode_batch
 
 from tests.unit.soloist_trader.core_world import ENTRY, EXIT, LIMITS, CoreWorld, cancels, places
@@ -447,3 +448,27 @@ def test_records_of_older_engines_are_read_without_the_fields_that_came_later():
     payload = msgspec.msgpack.encode([(RECORD_TYPES.index(Intended), *old)])
     assert list(decode_batch(payload)) == [Intended(*old)]
     assert Intended(*old).group == ""
+
+
+def positions(world, *rows, as_of_ms=10**12):
+    world.step(events.PositionsSeen(world.now_ms, as_of_ms, rows, ()))
+
+
+def test_a_difference_in_a_market_that_leaves_the_list_is_over():
+    """Nothing of ours was ever there, so only the venue's list names it: flat is what is not listed."""
+    world = CoreWorld()
+    for _ in range(MISMATCH_STRIKES):
+        positions(world, ("N", 300, 1_200_000))
+    assert world.ledger.latches["reconcile"][0] == REDUCING
+    positions(world)
+    assert "reconcile" not in world.ledger.latches
+
+
+def test_a_comparison_that_leaves_a_market_out_is_not_clean():
+    world = CoreWorld()
+    world.step(events.Verb(world.now_ms, "reconcile", REDUCING, "not compared yet"))
+    world.engine.account.note_fill(2_000_000, "M")
+    positions(world, ("M", 0, 0), ("N", 0, 0), as_of_ms=1_999_999)
+    assert "reconcile" in world.ledger.latches
+    positions(world, ("M", 0, 0), ("N", 0, 0), as_of_ms=2_000_001)
+    assert "reconcile" not in world.ledger.latches

@@ -4,13 +4,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
+from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.keys import SignerSource
-from soloist_kalshi.messages import Fill, FillPage, HistoricalCutoff, Order, OrderPage
+from soloist_kalshi.messages import Fill, FillPage, HistoricalCutoff, Order, OrderPage, SettlementPage
 from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import Signer, generate_private_key
+from soloist_trader import config
 from soloist_trader.shell.listings import Listings
+from soloist_trader.shell.live import LiveEdge
 
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, reply
+from tests.unit.soloist_trader.test_config import write
 
 SIGNER = SignerSource(Signer.from_pem("key-1", generate_private_key("ed25519").private_pem))
 CUTOFF_MS = 1_800_000_000_000
@@ -107,3 +111,29 @@ async def test_the_fills_of_one_order_are_read_in_both():
     shelves = Shelves(portfolio_fills=[fill("new")], historical_fills=[fill("old")])
     found = await listed(shelves, lambda own: own.fills_of("M", "o-a"))
     assert ([row.fill_id for row in found], shelves.asked) == (["new", "old"], [FILLS, PAST_FILLS])
+
+
+async def test_the_evidence_of_a_start_without_a_journal_names_what_rests_however_old_it_is(tmp_path):
+    """A live edge asks for the orders of a day; one that rests for longer is at the venue all the same."""
+    rests, ended = order("s1a2b3c-1-1-1", "resting"), order("s1a2b3c-1-1-2")
+
+    async def answer(request):
+        path = urlsplit(request.target)
+        if path.path.endswith("/portfolio/orders"):
+            of_the_day = "min_ts" in path.query
+            return reply(200, msgspec.json.encode(OrderPage(orders=[ended if of_the_day else rests])))
+        if path.path.endswith("settlements"):
+            return reply(200, msgspec.json.encode(SettlementPage(settlements=[])))
+        return await Shelves().answer(request)
+
+    async with ScriptedServer(answer) as server:
+        configuration = config.load(
+            write(tmp_path, {"venue.rest_url": server.base_url, "account.subaccount": 3})
+        )
+        edge = LiveEdge(configuration, SIGNER, lambda _why: None, lambda: None, AttemptBudget())
+        found = await edge.evidence(AFTER)
+        await edge.close()
+    assert [(row.client_order_id, row.is_resting) for row in found.orders] == [
+        ("s1a2b3c-1-1-1", True),
+        ("s1a2b3c-1-1-2", False),
+    ]

@@ -54,6 +54,7 @@ def evidence(orders=(), fills=(), settlements=()):
         (record(), evidence(), 0, True, "nothing of ours is later"),
         (None, evidence([order(NOON_MS - 1)]), 0, False, "no safety record"),
         (record(), evidence([order(NOON_MS + 1)]), 0, False, "1 own orders and 0 own fills are later"),
+        (record(), evidence([order(0)]), 0, False, "1 own orders and 0 own fills are later"),  # of an unknown time
         (record(), evidence([order(1)], [fill(NOON_MS + 1)]), 0, False, "0 own orders and 1 own fills are later"),
         (record(), evidence([order(1)], [fill(NOON_MS + 1, name="other")]), 0, True, "nothing of ours"),
         (record(epoch=EPOCH + 1), evidence(), 0, False, "is of epoch 5, this engine of 4"),

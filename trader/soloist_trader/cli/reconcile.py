@@ -99,7 +99,10 @@ async def _compare(path: Path, keys: Path, state_dir: Path) -> list[Row]:
         AttemptBudget(),
     )
     try:
-        reading = await edge.read(ledger.cursor_ms - OVERLAP_MS, wanted(ledger))
+        since_ms = (
+            ledger.cursor_ms or ledger.started.time_ms
+        )  # no cursor: it was never compared with the venue
+        reading = await edge.read(since_ms - OVERLAP_MS, wanted(ledger))
     finally:
         await edge.close()
     return differences(ledger, reading, configuration.account.claim_hash)

@@ -25,6 +25,8 @@ class Account:
         self.differences: dict[str, tuple[int, int]] = {}
         """Market to (ours, the venue's) position, from the last comparison that could be made."""
         self.compared = 0
+        self.whole = False
+        """Whether the last comparison could be made for every market."""
         self._strikes: dict[str, int] = {}
         self._last_change_ms: dict[str, int] = {}
         self._cash_difference = (0, 0)
@@ -47,7 +49,9 @@ class Account:
         theirs = {market: count for market, count, _ in event.positions}
         self.differences = {}
         self.compared = 0
-        for market in sorted(theirs.keys() | self._ledger.positions.keys()):
+        # One that struck and is listed no more is flat there: without it, its strike would stay for good.
+        markets = sorted(theirs.keys() | self._ledger.positions.keys() | self._strikes.keys())
+        for market in markets:
             settling = any(order.evidence > order.booked for order in self._ledger.unsettled(market))
             if settling or self._last_change_ms.get(market, 0) >= event.as_of_ms:
                 continue  # the listing may be older than our last fill: no comparison is possible now
@@ -58,6 +62,7 @@ class Account:
                 continue
             self.differences[market] = (ours, theirs.get(market, 0))
             self._strikes[market] = self._strikes.get(market, 0) + 1
+        self.whole = self.compared == len(markets)
         self._judge(event.now_ms)
 
     def _adopt(self, event: events.PositionsSeen) -> None:
@@ -82,7 +87,7 @@ class Account:
         if persistent and "reconcile" not in latches:
             shown = ", ".join(f"{market} ours {self._ledger.position(market).count}" for market in persistent)
             self._latch(now_ms, "reconcile", REDUCING, f"position differs from the venue's: {shown}")
-        elif not self._strikes and self.compared and "reconcile" in latches:
+        elif not self._strikes and self.whole and "reconcile" in latches:
             self._latch(now_ms, "reconcile", ACTIVE, "a comparison with the venue was clean")
 
     # -- money

@@ -320,6 +320,13 @@ class LiveEdge:
         """How fresh the portfolio reads are."""
         return text_to_ms((await self._rest.get_user_data_timestamp()).as_of_time)
 
+    def venue_ms(self, moment_ms: int) -> int:
+        """The latest time that the venue's clock may have shown at a moment of ours, as far as its replies tell."""
+        skew_ms, uncertainty_ms = self.clock.skew_ms, self.clock.uncertainty_ms
+        if skew_ms is None or uncertainty_ms is None:
+            return moment_ms
+        return moment_ms - skew_ms + uncertainty_ms
+
     async def read(self, from_ms: int, wanted: dict[str, tuple[str, int]]) -> Reading:
         """One pass over the account. Raises VenueError."""
         subaccount = self._account.subaccount
@@ -365,8 +372,13 @@ class LiveEdge:
         return [convert.order_seen(moment, order, "listing") for order in own]
 
     async def evidence(self, from_ms: int) -> Evidence:
-        """Own orders in all statuses, fills and settlements since a time, for a start without a journal. Raises VenueError."""
-        orders = await self._listings.orders(from_ms)
+        """Own orders in all statuses, fills and settlements since a time, for a start without a journal. Raises VenueError.
+
+        What still rests is among them however old it is.
+        """
+        by_id = {order.order_id: order for order in await self._listings.resting()}  # however old
+        by_id |= {order.order_id: order for order in await self._listings.orders(from_ms)}
+        orders = by_id.values()
         fills = await self._listings.fills(from_ms)
         settlements = await self._rest.list_settlements(
             subaccount=self._account.subaccount, min_ts=from_ms // 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -15,7 +16,7 @@ from soloist_trader.core.units import REDUCING
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.runtime import Runtime
-from soloist_trader.shell.venue import Reading, SpotChecked
+from soloist_trader.shell.venue import Edge, Reading, SpotChecked, VenueTimed
 
 FLIGHT_MS: Final = 1_000
 """D_flight: bytes of a process that died may arrive for so long (same host or one hop; the kernel still sends them)."""
@@ -39,6 +40,26 @@ def wanted(ledger: Ledger) -> dict[str, tuple[str, int]]:
     return {order.client_order_id: (order.slot.market, order.intended_ms) for order in ledger.unsettled()}
 
 
+def quiet_after_s(took_s: float, *, differs: bool) -> float:
+    """How long to leave the venue alone after a sweep that took so long, in seconds."""
+    return max(SWEEP_AGAIN_S if differs else SWEEP_S, READS_SHARE * took_s)
+
+
+async def shows(edge: Edge, moment_ms: int) -> bool:
+    """Whether reads of the account show everything until a moment of our clock. Raises VenueError.
+
+    The venue says in its own time how far it is, which may be seconds from ours either way.
+    """
+    at_venue_ms = edge.venue_ms(moment_ms) if isinstance(edge, VenueTimed) else moment_ms
+    return await edge.as_of_ms() > at_venue_ms and now_ms() > moment_ms
+
+
+async def until_shown(edge: Edge, moment_ms: int) -> None:
+    """Wait until reads show everything until a moment. Raises VenueError."""
+    while not await shows(edge, moment_ms):  # noqa: ASYNC110 the venue tells no event
+        await asyncio.sleep(LOOKS_AGAIN_S / 4)
+
+
 class Reconciler:
     """Compares one engine with the venue."""
 
@@ -52,6 +73,7 @@ class Reconciler:
         self._claim_hash = runtime.engine.desk.identity.claim_hash
         self._started_ms = started_ms
         self._soon = asyncio.Event()
+        self._missing = ""
 
     @property
     def _ledger_cursor_ms(self) -> int:
@@ -82,8 +104,7 @@ class Reconciler:
         """Until the venue's read model is later than a moment: what was in flight then has arrived or never will."""
         while True:
             try:
-                if await self.runtime.edge.as_of_ms() > moment_ms and now_ms() > moment_ms:
-                    return
+                return await until_shown(self.runtime.edge, moment_ms)
             except _READ_ERRORS as error:
                 self._note(error)
             await asyncio.sleep(LOOKS_AGAIN_S / 4)
@@ -107,14 +128,13 @@ class Reconciler:
             return reading
 
     async def _two_equal_passes(self) -> Reading:
-        """Two passes with the same content and no own event between them."""
-        before = await self._read()
+        """Two passes with the same content and no own event since the first of them began."""
+        seen, before = self.runtime.own_events, await self._read()
         for _ in range(_MAXIMUM_PASSES):
-            own_events = self.runtime.own_events
-            reading = await self._read()
-            if reading.fingerprint() == before.fingerprint() and own_events == self.runtime.own_events:
+            began, reading = self.runtime.own_events, await self._read()
+            if reading.fingerprint() == before.fingerprint() and seen == self.runtime.own_events:
                 return before  # its as-of time is the earlier one: nothing after it is skipped
-            before = reading
+            seen, before = began, reading
             await asyncio.sleep(LOOKS_AGAIN_S)
         log(
             "ReadingUnstable",
@@ -176,8 +196,7 @@ class Reconciler:
         engine = self.runtime.engine
         for _ in range(_MAXIMUM_PASSES):
             self._apply(await self._read())
-            markets = engine.ledger.positions.keys()
-            if engine.compared >= len(markets) and not engine.differences:
+            if engine.account.whole and not engine.differences:
                 return
             if engine.differences and "reconcile" in engine.ledger.latches:
                 return
@@ -214,8 +233,7 @@ class Reconciler:
             self._apply(reading)
             await self.check_a_book()
             took_s = (monotonic_ms() - began_ms) / 1000
-            quiet_s = SWEEP_AGAIN_S if self.runtime.engine.differences else SWEEP_S
-            delay_s = max(quiet_s, READS_SHARE * took_s)
+            delay_s = quiet_after_s(took_s, differs=bool(self.runtime.engine.differences))
 
     async def check_a_book(self) -> None:
         """Compare one market's top with a read of it, the next one each time; a wrong book begins anew.
@@ -260,24 +278,37 @@ class Reconciler:
     async def prove_nothing_rests(self, deadline_ms: int) -> str:
         """Cancel everything and prove it by a listing. Returns "" when proven, else what is missing.
 
-        `deadline_ms` is on the monotonic clock.
+        `deadline_ms` is on the monotonic clock; a read that hangs does not outlast it.
         """
-        ledger = self.runtime.engine.ledger
-        while monotonic_ms() < deadline_ms and (ledger.unsettled_count() or self.runtime.in_flight):  # noqa: ASYNC110 as above
+        self._missing = "nothing was listed yet"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0, deadline_ms - monotonic_ms()) / 1000):
+                await self._until_nothing_rests()
+                return ""
+        left = ", ".join(
+            f"{order.client_order_id} {order.label}" for order in self.runtime.engine.ledger.unsettled()
+        )
+        return f"{self._missing}; unsettled: {left or 'none'}"
+
+    async def _until_nothing_rests(self) -> None:
+        """Until every order has ended, and a listing of a later moment shows none of ours."""
+        runtime, ledger = self.runtime, self.runtime.engine.ledger
+        while ledger.unsettled_count() or runtime.in_flight:  # noqa: ASYNC110 as above
             await asyncio.sleep(LOOKS_AGAIN_S / 4)
         last_change_ms = now_ms()
-        missing = "the venue did not answer"
-        while monotonic_ms() < deadline_ms:
+        while True:
             try:
-                if await self.runtime.edge.as_of_ms() > last_change_ms:
-                    resting = await self.runtime.edge.own_resting()
+                if await shows(runtime.edge, last_change_ms):
+                    resting = await runtime.edge.own_resting()
                     if not resting and not ledger.unsettled_count():
-                        return ""
-                    missing = f"{len(resting)} own orders rest, {ledger.unsettled_count()} are unsettled"
+                        return
+                    self._missing = (
+                        f"{len(resting)} own orders rest, {ledger.unsettled_count()} are unsettled"
+                    )
                     for order in resting:
-                        self.runtime.dispatch(order)
+                        runtime.dispatch(order)
+                else:
+                    self._missing = "the venue's reads do not show the end of the last order yet"
             except _READ_ERRORS as error:
-                missing = str(error)
+                self._missing = str(error)
             await asyncio.sleep(LOOKS_AGAIN_S / 4)
-        left = ", ".join(f"{order.client_order_id} {order.label}" for order in ledger.unsettled())
-        return f"{missing}; unsettled: {left or 'none'}"

@@ -68,6 +68,14 @@ class SpotChecked(Protocol):
         """Begin again with fresh snapshots."""
 
 
+@runtime_checkable
+class VenueTimed(Protocol):
+    """An edge whose venue has a clock of its own: `as_of_ms` is on that one."""
+
+    def venue_ms(self, moment_ms: int) -> int:
+        """The latest time that the venue's clock may have shown at a moment of ours."""
+
+
 class Edge(Protocol):
     """The venue as one mode sees it. `tasks` run from `start` to `close`; one that fails leaves stale books behind."""
 

@@ -83,7 +83,7 @@ def read_record(annotation: str) -> SafetyRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class OwnOrder:
-    """An own order as the venue lists it. `created_ms` 0 where it does not say when."""
+    """An own order as the venue lists it. `created_ms` 0 where it does not say when, which nothing good is made of."""
 
     client_order_id: str
     order_id: str
@@ -153,7 +153,11 @@ def judge(
         return Verdict(trusted=False, reason=reason, day_profit=min(made, 0), lines=lines)
     kept = record.day_profit if record.day == day else 0
     lines.append(f"safety record of {ms_to_text(record.as_of_ms)}: made that day {record.day_profit}")
-    later_orders = [order.client_order_id for order in evidence.orders if order.created_ms > record.as_of_ms]
+    later_orders = [
+        order.client_order_id
+        for order in evidence.orders
+        if not order.created_ms or order.created_ms > record.as_of_ms  # one without a time may be later
+    ]
     later_fills = [
         fill.fill_id
         for fill in evidence.fills

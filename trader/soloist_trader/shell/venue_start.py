@@ -13,18 +13,19 @@ from soloist_kalshi.errors import VenueError
 
 from soloist_trader.core import events
 from soloist_trader.core.records import DayBegan
-from soloist_trader.core.units import STATE_RANK
+from soloist_trader.core.units import HALTED, STATE_RANK
 from soloist_trader.shell.clock import ms_to_text, now_ms
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.logs import log
-from soloist_trader.shell.recovery import Reconciler
+from soloist_trader.shell.recovery import FLIGHT_MS, Reconciler, until_shown
 from soloist_trader.shell.retry import Retry
 from soloist_trader.shell.runtime import Runtime
 from soloist_trader.shell.venue_recovery import DAY_MS, Evidence, SafetyRecord, Verdict, judge
 
 REPORT_FILE: Final = "recovery-report.json"
-_RULED_ELSEWHERE: Final = frozenset({"lease", "operator", "journal", "watchdog"})
-"""Latches that come back by themselves while their cause lasts: Lease, desired state, disk, latch file."""
+WATCHDOG: Final = "watchdog"
+_RULED_ELSEWHERE: Final = frozenset({"lease", "operator", "journal", WATCHDOG})
+"""Latches that come back by themselves while their cause lasts: Lease, desired state, disk; the watchdog's see below."""
 
 _Result = TypeVar("_Result")
 
@@ -50,6 +51,10 @@ async def recover_from_venue(
 
     Latches, and what the day made, go into ledger and journal before anything is traded.
     """
+    ledger = runtime.engine.ledger
+    began_ms = ledger.started.time_ms if ledger.started is not None else now_ms()
+    # An earlier reading might miss what is later than the record.
+    await until_shown(edge, began_ms + FLIGHT_MS)
     moment = now_ms()
     evidence = await edge.evidence(moment - DAY_MS)
     if evidence.is_empty and (record is None or (not record.sequence and not record.latches)):
@@ -65,6 +70,10 @@ async def recover_from_venue(
     # Profit counts from zero again; what the day lost already is put below it.
     runtime.note(DayBegan(moment, moment // DAY_MS, -verdict.day_profit))
     runtime.dispatch(events.RecoveryReported(moment, verdict.reason, verdict.trusted))
+    killed = record.latches.get(WATCHDOG) if record is not None else None
+    if killed is not None and STATE_RANK[killed[0]]:
+        # The latch file went with the volume, and the watchdog's proof with it: only a person can lift what it meant.
+        runtime.dispatch(events.Verb(moment, "recovery", HALTED, f"safety record: {killed[1]}"))
     return True
 
 
