@@ -38,6 +38,13 @@ CONFIGURATION = {
 SID = 7
 
 
+def make_edge():
+    """The Live edge, not started."""
+    source = SignerSource(Signer.from_pem("key", generate_private_key("ed25519").private_pem))
+    configuration = Configuration.model_validate(CONFIGURATION)
+    return LiveEdge(configuration, source, lambda _why: None, lambda: None, AttemptBudget())
+
+
 class FeedWorld:
     """Frames as the venue counts them; `lose` leaves one out on the way."""
 
@@ -46,14 +53,7 @@ class FeedWorld:
         self.steps = []
         strategy = Threshold(ThresholdParameters.model_validate({}))
         self.engine = Engine(Ledger(), Identity("unit00", 0, 2, 7, "Live"), strategy, LIMITS, ["A", "B"])
-        source = SignerSource(Signer.from_pem("key", generate_private_key("ed25519").private_pem))
-        self.edge = LiveEdge(
-            Configuration.model_validate(CONFIGURATION),
-            source,
-            lambda _why: None,
-            lambda: None,
-            AttemptBudget(),
-        )
+        self.edge = make_edge()
         self.tape = self.edge.tape = Tape(self.engine, sink, self.edge.port, **options)
         self.edge._sink = self.step
         self.sequence = 0

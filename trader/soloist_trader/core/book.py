@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import compress
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from soloist_trader.core.events import BookLost, TopChanged
 from soloist_trader.core.units import BID, ONE_DOLLAR_PRICE
@@ -131,11 +131,8 @@ class Book:
         ]
 
 
-_PRICES: Final = range(ONE_DOLLAR_PRICE + 1)
-
-
-def _held(ladder: list[int]) -> list[list[int]]:
-    return [[price, ladder[price]] for price in compress(_PRICES, ladder)]
+def _held(ladder: list[int], prices: range) -> list[list[int]]:
+    return [[price, ladder[price]] for price in compress(prices, ladder[prices.start : prices.stop])]
 
 
 class LadderBookPort:
@@ -212,18 +209,16 @@ class LadderBookPort:
 
     def state(self) -> list[Any]:
         """`[sequence, [[market, valid, generation, bids, asks], ...]]`; of a suspect book no level counts any more."""
-        return [
-            self._sequence,
-            [
-                [
-                    market,
-                    book.valid,
-                    book.generation,
-                    *([_held(book.bids), _held(book.asks)] if book.valid else [[], []]),
+        rows: list[Any] = []
+        for market, book in self.books.items():
+            sides: list[list[list[int]]] = [[], []]
+            if book.valid:  # then nothing is held beyond the best prices
+                sides = [
+                    _held(book.bids, range(book.bid + 1)),
+                    _held(book.asks, range(book.ask, ONE_DOLLAR_PRICE + 1)),
                 ]
-                for market, book in self.books.items()
-            ],
-        ]
+            rows.append([market, book.valid, book.generation, *sides])
+        return [self._sequence, rows]
 
     def restore(self, state: list[Any]) -> None:
         """Take over what `state` said; gaps count from zero."""

@@ -136,15 +136,16 @@ class Tape:
         """Put one raw frame on the tape, before the book port takes it."""
         if self._batch and self._size - self._batch_began >= self._block_bytes:
             self.end_frames()  # a read that alone fills a block, or whose end is never told
-        if not self._goes_on(now_ms, may_anchor=not self._batch):
-            return
-        self.frames += 1
-        if self._needs_anchor:
-            self._dropped_frames += 1
-            return
         if not self._batch:
+            if not self._goes_on(now_ms, may_anchor=True):
+                return
+            if self._needs_anchor:
+                self.frames += 1
+                self._dropped_frames += 1
+                return
             self._batch_place, self._batch_began = len(self._entries), self._size
             self._entries.append(b"")
+        self.frames += 1
         self._batch.append((now_ms, frame))
         self._size += len(frame)
 
