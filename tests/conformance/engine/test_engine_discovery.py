@@ -1,4 +1,4 @@
-"""Cards E40 to E42: a bot that names a series follows what its filters choose, while markets come and go."""
+"""Cards E40 to E42 and E46: a bot that names a series follows what its filters choose, while markets come and go."""
 
 import json
 import subprocess
@@ -16,6 +16,7 @@ MARKETS = [
     {"ticker": "DISC-TWO", "spread_ticks": 1},
     {"ticker": "DISC-WIDE", "spread_ticks": 20},
     {"ticker": "DISC-LATE", "spread_ticks": 1, "status": "initialized", "open_at_ms": 3_600_000},
+    {"ticker": "ALONE-ONE", "spread_ticks": 1, "status": "initialized", "open_at_ms": 3_600_000},
     {"ticker": "OTHER-ONE", "spread_ticks": 1},
 ]
 NAMED = ["DISC-LATE", "DISC-ONE", "DISC-TWO"]
@@ -112,6 +113,23 @@ def test_e41_a_restart_follows_what_it_holds_although_no_filter_would_choose_it_
     status = bot.status()
     assert followed(status) == ["DISC-ONE", "DISC-TWO"]
     assert set(status["discovery"]["chosen"].values()) == {"holds a position or an order"}
+    assert bot.terminate() == 0
+    assert bot.judge() == []
+
+
+def test_e46_a_live_bot_waits_for_its_first_market_and_outlives_its_last(make_bot, exchange):
+    bot = make_bot(maximum_hold_seconds=1)
+    configure(bot, {"max_spread": "0.05"}, series=["ALONE"])
+    bot.start_and_wait()
+    bot.status_when(lambda status: (status["reason"], status["ready"]) == ("NoMarkets", False))
+    exchange.admin("markets/ALONE-ONE/activate", {})
+    bot.status_when(lambda status: status["ready"] and status["fills"])
+    exchange.admin("markets/ALONE-ONE/close", {})
+    exchange.admin("markets/ALONE-ONE/determine", {"result": "no"})
+    exchange.admin("markets/ALONE-ONE/settle", {})
+    bot.ctl("reconcile", "--reason", "the settlement")
+    status = bot.status_when(lambda status: status["reason"] == "NoMarkets" and status["venue"]["connected"])
+    assert (status["ready"], status["discovery"]["chosen"]) == (False, {})
     assert bot.terminate() == 0
     assert bot.judge() == []
 
