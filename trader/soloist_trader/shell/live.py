@@ -11,6 +11,7 @@ from soloist_kalshi.attempt_budget import AttemptBudget
 from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.errors import VenueError, VenueForbidden, VenueProtocolError, VenueUnauthorized
 from soloist_kalshi.keys import SignerSource
+from soloist_kalshi.messages import Market
 from soloist_kalshi.numbers import NumberError, count_from_text, money_from_dollars
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.rest import ReadPolicy, RestClient
@@ -97,6 +98,7 @@ class LiveEdge:
         self._sink: Sink = _nowhere
         self._tickers: list[str] = []
         self._unknown: list[str] = []
+        self._found: list[Market] = []
         self._leaving: list[str] = []
         """Left the choice; their last frames may still be on the way."""
         self._groups: dict[str, str] = {}
@@ -153,10 +155,19 @@ class LiveEdge:
         moment = now_ms()
         for market in found:
             self._sink(convert.market_seen(moment, market))
+        self._found = found
+
+    async def _learn_fees(self) -> None:
+        """For the alarm only: nothing waits for it."""
+        try:
+            await self.fees.look_up(self._rest, self._found)
+        except (VenueError, NumberError, ValueError) as error:
+            self._note_error("FeesUnreadable", error)
 
     async def _poll_markets(self) -> None:
         """Status, volume and grid change rarely, and some transitions are silent on the WebSocket."""
         while True:
+            await self._learn_fees()
             await self._choice.pause(MARKET_POLL_S)
             self._let_go()
             try:
