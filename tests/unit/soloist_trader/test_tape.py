@@ -5,6 +5,8 @@ import json
 import pytest
 import yaml
 from click.testing import CliRunner
+from soloist_exchange.tape import Tape as ExchangeTape
+from soloist_exchange.tape import TapeWriter
 from soloist_trader.cli import main
 from soloist_trader.core import events
 from soloist_trader.core.engine import Engine
@@ -286,6 +288,19 @@ def test_a_tape_of_other_fields_is_refused():
     recorded["Tick"] = ["moment_ms"]
     with pytest.raises(TapeError, match="Tick\\(moment_ms\\) is not this version's"):
         EntryDecoder(recorded)
+
+
+@pytest.mark.parametrize(
+    "command", [["replay"], ["backtest", "--strategy", "threshold", "--report", "out.html", "--data"]]
+)
+def test_a_tape_of_the_exchange_is_told_apart_and_says_what_to_do(tmp_path, command):
+    path = tmp_path / "rain.tape"
+    with path.open("wb") as file:
+        TapeWriter(file, ExchangeTape(1, 7, 10, ["RAIN"], {})).close(600_000)
+    outcome = CliRunner().invoke(main, [*command, str(path)])
+    assert outcome.exit_code == 2
+    assert "a tape of soloist-exchange" in outcome.output
+    assert "mode Shadow" in outcome.output
 
 
 def test_what_is_no_tape_is_refused(tmp_path):

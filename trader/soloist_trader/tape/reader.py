@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from soloist_trader.core.events import Event
 from soloist_trader.tape import blocks
@@ -12,6 +12,8 @@ from soloist_trader.tape.blocks import Damage
 from soloist_trader.tape.codec import EntryDecoder, Mark, TapeGap
 from soloist_trader.tape.errors import TapeError
 from soloist_trader.tape.files import SUFFIX
+
+_EXCHANGE_TAPE: Final = b'{"soloist_tape":'
 
 
 class Header(NamedTuple):
@@ -73,6 +75,11 @@ class TapeReader:
             data = path.read_bytes()
         except OSError as error:
             raise TapeError(f"tape {path} cannot be read: {error}") from error
+        if data.startswith(_EXCHANGE_TAPE):
+            raise TapeError(
+                f"{path} is a tape of soloist-exchange: the orders of its participants, not what a market showed. Serve it "
+                "(`tape:` in a scenario), let a bot in mode Shadow with `recording: {tape: true}` watch, and use its tape"
+            )
         block, end = blocks.unpack(data, 0)
         if isinstance(block, str) or block.kind != blocks.HEADER:
             why = block if isinstance(block, str) else "it does not begin with a header"
