@@ -10,6 +10,7 @@ from soloist_trader.core.commands import Place
 from soloist_trader.core.records import Latched
 from soloist_trader.errors import FatalError, StateError
 from soloist_trader.journal.reader import Tail, read_journal
+from soloist_trader.journal.writer import Commit
 from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.control import Request, RequestError
 from soloist_trader.shell.latch_file import write_latch
@@ -31,7 +32,10 @@ async def make_service(tmp_path):
 
     def make(changes=None, *, state="state"):
         configuration = config.load(write(tmp_path, changes or {"account.epoch": 3}))
-        options = Options(configuration, keys, tmp_path / state, "127.0.0.1:0", None, "pod-1")
+        # A busy machine must not choose another way to commit in the middle of a test.
+        options = Options(
+            configuration, keys, tmp_path / state, "127.0.0.1:0", None, "pod-1", commit=Commit.INLINE
+        )
         service = Service(options)
         services.append(service)
         service._open_journal()

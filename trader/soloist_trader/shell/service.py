@@ -79,6 +79,8 @@ class Options:
     pod_uid: str
     require_lasting_state: bool = False
     """Refuse a Live state directory that does not outlive the pod."""
+    commit: Commit = Commit.AUTO
+    """Who commits; by default what the disk's own speed at start says."""
 
 
 class Service:
@@ -88,7 +90,7 @@ class Service:
         self.options = options
         self.configuration = options.configuration
         self.ledger = Ledger()
-        self.journal = Journal(options.state_directory, commit=Commit.AUTO)
+        self.journal = Journal(options.state_directory, commit=options.commit)
         self.board = Board()
         self.identity = make_identity(options.configuration)
         self._started_ms = now_ms()
