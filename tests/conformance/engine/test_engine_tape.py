@@ -35,6 +35,8 @@ def test_e30_a_recorded_run_replays_to_the_same_decisions_and_the_journal_agrees
     bot.start_and_wait()
     eventually(lambda: len(bot.exchange.accepted(bot.account.name)) >= ORDERS, PATIENCE_S, "too few orders")
     bot.ctl("reconcile", "--reason", "its audit is a fact that the edge puts into the ledger itself")
+    tape = bot.status()["tape"]
+    assert (tape["gaps"], tape["failed"]) == (0, "")
     assert bot.terminate() == 0
     first = next(item for item in TapeReader(bot.state / "tape") if isinstance(item, Recorded))
     assert (first.event_seq, type(first.event)) == (1, events.Began), (

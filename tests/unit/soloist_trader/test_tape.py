@@ -61,6 +61,7 @@ def test_a_run_replays_identically(recorded):
     path, world = recorded
     result = replayed(path)
     assert result.identical
+    assert world.tape.gaps == 0
     assert result.events == result.compared == world.tape.event_seq
     assert result.decisions > 3 * world.places
     assert [record for stretch in result.records for record in stretch] == world.records
@@ -159,6 +160,7 @@ def test_what_the_disk_does_not_take_becomes_a_gap_and_the_tape_begins_anew(tmp_
     world.trade(5)
     sink.refuses = False
     world.trade(5)
+    assert world.tape.word().startswith(f"{world.tape.gaps} times the disk was slower")
     world.tape.close()
     data = b"".join(
         (blocks.pack_header(chunk.header) if chunk.header and not number else b"")
@@ -210,6 +212,7 @@ def test_a_disk_error_ends_the_tape_and_not_the_engine(tmp_path):
     eventually(lambda: sink.failed, 4, "the disk error was not noticed", interval_s=0.002)
     world.trade(2)
     assert "cannot be written" in world.tape.status()["failed"]
+    assert world.tape.word().startswith("the tape ended: the tape in ")
     assert world.places > 2
     world.tape.close()
 

@@ -167,6 +167,7 @@ class Publisher:
             "feeModelDifference": self._fee_difference(),
             "risk": self._risk,
             "writeTokens": engine.budget.tokens,
+            "tape": runtime.tape.status() if runtime.tape is not None else {},
             "journal": {
                 "durability": "durable",
                 "commits": runtime.journal.commits,

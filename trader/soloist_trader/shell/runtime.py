@@ -78,6 +78,7 @@ class Runtime:
         self._buffer: list[events.Event] | None = None
         self._outbox: list[VenueCommand] = []
         self._snapshots_told = 0
+        self._tape_told = ""
         self._flush_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._lookups = 0
@@ -266,6 +267,10 @@ class Runtime:
         p99_us = journal.commit_quantiles()[1]
         if journal.mode is Commit.INLINE and p99_us > max(SLOW_P99_US, 2 * self.engine.commit_p99_us):
             self.dispatch(events.CommitSlow(now_ms(), p99_us))
+        word = self.tape.word() if self.tape is not None else ""
+        if word != self._tape_told:
+            self._tape_told = word
+            log("TapeIncomplete", word, level=logging.WARNING)
 
     def note(self, record: Record) -> None:
         """Put a fact of the edge into ledger and journal; it is committed with the next batch."""

@@ -187,6 +187,16 @@ class Tape:
         self._sink.close()
         self.failed = self._sink.failed or "closed"
 
+    def word(self) -> str:
+        """What is wrong with it, for people; empty while it holds everything."""
+        if self.failed:
+            return f"the tape ended: {self.failed}"
+        return (
+            f"{self.gaps} times the disk was slower than the feed; the tape says what is missing"
+            if self.gaps
+            else ""
+        )
+
     def status(self) -> dict[str, object]:
         """For `/status`."""
         return {"events": self.event_seq, "frames": self.frames, "gaps": self.gaps, "failed": self.failed}
