@@ -45,6 +45,8 @@ from soloist_trader.shell.writes import Writes
 from soloist_trader.tape import Tape
 
 MARKET_POLL_S: Final = 15.0
+SENDING_TURNS: Final = 4
+"""Turns of the loop from the begin of a write to its bytes on a kept connection, and one to spare."""
 _EXPIRED: Final = "header_timestamp_expired"
 _PRIVATE: Final = ["fill", "user_orders", "order_group_updates"]
 _READS: Final = ReadPolicy(attempts=3, request_ms=4_000, deadline_ms=10_000)
@@ -220,6 +222,10 @@ class LiveEdge:
                 self._on_other(moment, frame)
             except (NumberError, KeyError, IndexError) as error:
                 raise VenueProtocolError(f"{name} with an impossible number: {error}", payload) from error
+
+    def let_orders_go_first(self) -> None:
+        """See `Paced`."""
+        self._socket.hold_reads(SENDING_TURNS)
 
     def _on_read_end(self) -> None:
         if self.tape is not None:

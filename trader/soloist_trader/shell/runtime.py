@@ -36,7 +36,7 @@ from soloist_trader.shell.fee_watch import FeeWatch
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.metrics import Histogram
-from soloist_trader.shell.venue import Edge, VenueCommand
+from soloist_trader.shell.venue import Edge, Paced, VenueCommand
 from soloist_trader.tape.writer import Tape
 
 TICK_S: Final = 0.1
@@ -179,6 +179,8 @@ class Runtime:
             if not isinstance(command, Entomb):
                 self.gate.admit(command)
             self._start(command)
+        if not why_not and isinstance(self.edge, Paced):
+            self.edge.let_orders_go_first()
 
     def _commit(self, then: Callable[[str], None] = lambda _why_not: None) -> None:
         """Make durable what is there, then call `then`, with why not if it could not be. Never waits where a process does it."""

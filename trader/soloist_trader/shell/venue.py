@@ -69,6 +69,14 @@ class SpotChecked(Protocol):
 
 
 @runtime_checkable
+class Paced(Protocol):
+    """An edge whose frames may wait while orders leave."""
+
+    def let_orders_go_first(self) -> None:
+        """Orders were handed to `execute` this moment: read no frames until their bytes are out, a few turns of the loop."""
+
+
+@runtime_checkable
 class VenueTimed(Protocol):
     """An edge whose venue has a clock of its own: `as_of_ms` is on that one."""
 
