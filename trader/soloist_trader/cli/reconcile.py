@@ -99,9 +99,7 @@ async def _compare(path: Path, keys: Path, state_dir: Path) -> list[Row]:
         AttemptBudget(),
     )
     try:
-        since_ms = (
-            ledger.cursor_ms or ledger.started.time_ms
-        )  # no cursor: it was never compared with the venue
+        since_ms = ledger.cursor_ms or ledger.started.time_ms  # no cursor: never compared
         reading = await edge.read(since_ms - OVERLAP_MS, wanted(ledger))
     finally:
         await edge.close()
