@@ -62,6 +62,9 @@ def test_e44_the_store_follows_is_begun_again_and_ends_with_the_engine(make_bot)
     assert "exit code -9" in bot.wait_logged("StoreFollowerEnded")["message"]
     assert 'soloist_store_failures_total{kind="ended"} 1.0' in bot.get("/metrics").decode()
 
+    bot.ctl("halt", "--reason", "quiet: an orphan that has nothing to say is not ended by saying it")
+    bot.status_when(lambda status: not status["unsettledOrders"])
+    eventually(lambda: store(bot, "check")["behind"] == 0, PATIENCE_S, lambda: str(bot.status()["store"]))
     bot.kill()
     gone(second)
     bot.start_and_wait()
