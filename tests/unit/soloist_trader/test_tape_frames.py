@@ -164,6 +164,25 @@ def test_books_stand_on_every_anchor(world, tmp_path):
     assert result.first.what == "the books at an anchor"
 
 
+def test_no_anchor_is_taken_amid_the_events_of_one_frame(world, tmp_path):
+    """The book port is ahead of the core there: a replay from such an anchor would miss what follows."""
+
+    def step(event):
+        world.tape._sink.wants_file = True
+        world.step(event)
+
+    world.edge._sink = step
+    world.quote(2)
+    world.lose()
+    world.read(world.delta("A"))
+    assert [event.market for event in world.steps if isinstance(event, events.BookLost)] == ["A", "B"]
+    world.quote(2)
+    world.tape.close()
+    result = Replay().run(TapeReader(written(world.tape._sink, tmp_path / "tape")))
+    assert result.identical, result.first
+    assert result.anchors > 1
+
+
 def test_frames_that_the_disk_does_not_take_are_counted_in_the_gap_and_books_go_on_after_it(world, tmp_path):
     sink = world.tape._sink
     world.quote(40)
