@@ -13,7 +13,7 @@ from soloist_trader.core.records import Intended
 from soloist_trader.core.units import BID
 from soloist_trader.journal.disk import Disk
 from soloist_trader.journal.reader import Tail, read_journal
-from soloist_trader.journal.writer import Commit, Journal
+from soloist_trader.journal.writer import SEGMENT_BYTES, Commit, Journal
 from soloist_trader.shell.clock import now_ms
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.runtime import Runtime
@@ -34,6 +34,11 @@ class SpoiltDisk(Disk):
             super().write(file, data[: len(data) // 2])  # a full disk takes a part first
             raise self.broken["write"]
         super().write(file, data)
+
+    def preallocate(self, file, size):
+        if "preallocate" in self.broken:
+            raise self.broken["preallocate"]
+        super().preallocate(file, size)
 
     def sync(self, file):
         if "sync" in self.broken:
@@ -68,10 +73,10 @@ class Venue:
 
 
 @contextlib.asynccontextmanager
-async def trading(directory, commit):
+async def trading(directory, commit, segment_bytes=SEGMENT_BYTES):
     """An engine whose first order rests."""
     world, venue, disk = CoreWorld(), Venue(), SpoiltDisk()
-    journal = Journal(directory, disk=disk, commit=commit)
+    journal = Journal(directory, disk=disk, commit=commit, segment_bytes=segment_bytes)
     journal.open(lambda _record: None)
     gate = SendGate(lambda market: world.engine.markets[market].generation)
     gate.open()
@@ -135,13 +140,15 @@ FAULTS = {
     "no-room": ("write", errno.ENOSPC),
     "sync-fails": ("sync", errno.EIO),
     "remounted-read-only": ("write", errno.EROFS),
+    "no-room-for-the-next-segment": ("preallocate", errno.ENOSPC),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_when_the_disk_fails_the_orders_of_that_commit_never_leave_and_cancels_do(tmp_path, fault):
-    async with trading(tmp_path, Commit.INLINE) as (world, runtime, venue, disk):
-        call, number = FAULTS[fault]
+    call, number = FAULTS[fault]
+    every_batch_its_segment = 1 if call == "preallocate" else SEGMENT_BYTES
+    async with trading(tmp_path, Commit.INLINE, every_batch_its_segment) as (world, runtime, venue, disk):
         disk.broken[call] = OSError(number, os.strerror(number))
         await turn(world, runtime, [SECOND])
         await nothing_more_leaves(tmp_path, world, runtime, venue)
