@@ -39,6 +39,8 @@ from soloist_trader.tape.state import freeze, thaw
 
 CONTEXT: Final = 5
 """Events before a difference that are shown with it."""
+SHOWN: Final = 500
+"""Characters of each; a listing of an account can be very long."""
 _OWN_PACKAGES: Final = ("soloist_trader.", "soloist_kalshi.")
 
 MakeStrategy = Callable[[dict[str, Any]], Strategy]
@@ -191,7 +193,7 @@ class Replay:
     def _note_difference(self, event_seq: int, what: str, recorded: str, replayed: str) -> None:
         self.result.differences += 1
         if self.result.first is None:
-            shown = tuple(f"{item.event_seq}  {item.event}" for item in self._context)
+            shown = tuple(f"{item.event_seq}  {item.event}"[:SHOWN] for item in self._context)
             self.result.first = Difference(event_seq, what, recorded, replayed, shown)
 
     def _anchor(self, anchor: Anchor) -> None:
@@ -249,9 +251,9 @@ def _first_difference(recorded: Any, replayed: Any) -> tuple[str, str]:
         pairs = ((a, b) for a, b in zip(recorded, replayed, strict=True) if a != b)
         inner = next(pairs)
         if not (isinstance(inner[0], list) and isinstance(inner[1], list)):
-            return str(recorded)[:500], str(replayed)[:500]
+            return str(recorded)[:SHOWN], str(replayed)[:SHOWN]
         recorded, replayed = inner
-    return str(recorded)[:500], str(replayed)[:500]
+    return str(recorded)[:SHOWN], str(replayed)[:SHOWN]
 
 
 def _recorded_strategy(facts: dict[str, Any]) -> Strategy:
