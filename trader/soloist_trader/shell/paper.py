@@ -45,7 +45,12 @@ class PaperEdge:
     """Public books and a simulated account; `shadow` decides and sends nothing, not even to the simulation."""
 
     def __init__(
-        self, configuration: Configuration, ledger: Ledger, *, shadow: bool, choice: MarketChoice | None = None
+        self,
+        configuration: Configuration,
+        ledger: Ledger,
+        *,
+        shadow: bool,
+        choice: MarketChoice | None = None,
     ) -> None:
         venue = configuration.venue
         ca_file = str(venue.ca_file) if venue.ca_file else None
