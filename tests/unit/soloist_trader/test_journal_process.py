@@ -283,6 +283,26 @@ def test_a_snapshot_is_taken_beside_the_engine_and_a_start_uses_it(tmp_path, com
     assert (tail.records, found.state_hash()) == (2, ledger.state_hash())
 
 
+def test_a_start_that_read_more_than_the_last_segment_asks_for_a_snapshot_at_once(tmp_path):
+    """So the tail that a start reads stays short: it grows only while every snapshot fails."""
+    journal = Journal(tmp_path, segment_bytes=1)
+    journal.open(Ledger())
+    for fact in FACTS:
+        journal.append(fact)
+        journal.commit()
+    journal.close()
+    journal = Journal(tmp_path, segment_bytes=1)
+    assert journal.open(Ledger()).records == len(FACTS)
+    assert journal.snapshot_due
+    assert journal.snapshot()
+    finish(journal)
+    journal.close()
+    journal = Journal(tmp_path, segment_bytes=1)
+    assert journal.open(Ledger()).records == 0
+    assert not journal.snapshot_due
+    journal.close()
+
+
 def test_a_snapshot_that_fails_is_told_and_harms_nothing(tmp_path):
     journal = Journal(tmp_path)
     journal.open(Ledger())
