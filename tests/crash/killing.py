@@ -82,6 +82,7 @@ def kill_again_and_again(
 ) -> Killed:
     """So many kills, or as many as fit until a monotonic time. All bots trade at once; each is judged after it recovered."""
     random, result = Random(seed), Killed()
+    directory.mkdir(parents=True, exist_ok=True)
     with serving(directory) as exchange:
         name = f"killed-{seed}"
         parameters = {

@@ -393,7 +393,7 @@ class EngineProcess:
 
         class Decides(self.build.engine):  # type: ignore[misc, name-defined]
             def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
-                return desk(ledger, identity, self.budget)
+                return desk(ledger, identity, self.budget, self._ticks_of)
 
         self.engine = Decides(
             self.ledger, identity, self.configuration.make_strategy(), self.configuration.risk.limits(), TICKERS,

@@ -602,6 +602,6 @@ def engine_with(desk: type[Desk]) -> Callable[[Ledger, Identity], Engine]:
 
     class Built(Engine):
         def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
-            return desk(ledger, identity, self.budget)
+            return desk(ledger, identity, self.budget, self._ticks_of)
 
     return lambda ledger, identity: made(Built, ledger, identity)

@@ -50,6 +50,7 @@ class CoreWorld:
         ledger: Ledger | None = None,
         *,
         ready: bool = True,
+        grid: bool = True,
         settings: Settings = DEFAULTS,
     ) -> None:
         self.now_ms = 1_000_000
@@ -60,8 +61,9 @@ class CoreWorld:
         )
         self.records: list[Record] = []
         self.step(events.Began(self.now_ms))
-        self.step(events.MarketSeen(self.now_ms, "M", True, 0, TICKS, 0))  # noqa: FBT003 a tuple's field
-        self.top()
+        if grid:
+            self.step(events.MarketSeen(self.now_ms, "M", True, 0, TICKS, 0))  # noqa: FBT003 a tuple's field
+            self.top()
         if ready:
             self.step(events.SweepEnded(self.now_ms, self.now_ms))
             self.step(events.Readied(self.now_ms))

@@ -6,7 +6,7 @@ from soloist_trader.core.orders import Label
 from soloist_trader.core.records import Intended
 from soloist_trader.core.units import ASK
 
-from tests.unit.soloist_trader.core_world import ENTRY, EXIT, CoreWorld, cancels, places
+from tests.unit.soloist_trader.core_world import ENTRY, EXIT, TICKS, CoreWorld, cancels, places
 
 
 def kinds(commands, kind):
@@ -86,6 +86,18 @@ def test_order_already_exists_means_keep_looking_and_never_again_a_tombstone():
     world.seen(place, 100, closed=True)
     world.fill(place, 100)
     assert world.ledger.orders[place.client_order_id].label is Label.EXECUTED
+
+
+def test_a_tombstone_waits_for_the_grid_for_at_its_own_price_it_could_fill():
+    world = CoreWorld()
+    place = world.place(ENTRY)
+    restarted = CoreWorld(ledger=world.ledger, ready=False, grid=False)
+    absent = events.OrderAbsent(restarted.now_ms, place.client_order_id, restarted.now_ms)
+    assert kinds(restarted.step(absent), Entomb) == []
+    assert not restarted.ledger.orders[place.client_order_id].tombstoned
+    restarted.step(events.MarketSeen(restarted.now_ms, "M", True, 0, TICKS, 0))  # noqa: FBT003 a tuple's field
+    (buried,) = kinds(restarted.step(absent), Entomb)
+    assert (buried.price, buried.size) == (TICKS[0], 1)
 
 
 def test_a_tombstone_works_while_halted():

@@ -13,9 +13,8 @@ from soloist_trader.core.identifiers import order_id
 from soloist_trader.core.intake import CHASE_EVERY_MS, Identity, Intake
 from soloist_trader.core.orders import Order, Terms
 from soloist_trader.core.records import Amending, Doubted, Intended, Slot, Started
-from soloist_trader.core.units import BID
 
-__all__ = ["Desk", "Identity", "worst_price"]
+__all__ = ["Desk", "Identity"]
 
 CANCEL_AGAIN_MS: Final = 1000
 AMEND_REPLY_MS: Final = 1500
@@ -172,8 +171,3 @@ class Desk(Intake):
                 cancelled_ms = self._cancelled_ms.get(order.client_order_id)
                 if expired or (cancelled_ms and now_ms - cancelled_ms > CANCEL_AGAIN_MS):
                     self._find(now_ms, order)
-
-
-def worst_price(side: int, ticks: tuple[int, ...]) -> int:
-    """The price at which an order of this side is the least likely to fill."""
-    return ticks[0] if side == BID else ticks[-1]

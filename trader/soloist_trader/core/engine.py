@@ -14,8 +14,8 @@ from soloist_trader.core import events, risk
 from soloist_trader.core.account import Account
 from soloist_trader.core.budget import EXIT_RESERVE, ORDER_COST, RENEW_RESERVE, RESERVE, WriteBudget
 from soloist_trader.core.codes import AlertCode, Code
-from soloist_trader.core.commands import Command, Entomb
-from soloist_trader.core.desk import AMEND_REPLY_MS, Desk, Identity, worst_price
+from soloist_trader.core.commands import Command
+from soloist_trader.core.desk import AMEND_REPLY_MS, Desk, Identity
 from soloist_trader.core.groups import Groups
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.orders import Order
@@ -119,7 +119,7 @@ class Engine:
         }
 
     def _make_desk(self, ledger: Ledger, identity: Identity) -> Desk:
-        return Desk(ledger, identity, self.budget)
+        return Desk(ledger, identity, self.budget, self._ticks_of)
 
     @property
     def differences(self) -> dict[str, tuple[int, int]]:
@@ -143,13 +143,11 @@ class Engine:
         commands = desk.commands
         if commands:
             desk.commands = []
-            return [self._priced(command) if type(command) is Entomb else command for command in commands]
+            return commands
         return []
 
-    def _priced(self, command: Entomb) -> Entomb:
-        """A tombstone goes out at the worst price of the grid; without a grid at the order's own (it is IOC)."""
-        ticks = self._market(command.market).view.ticks
-        return command._replace(price=worst_price(command.side, ticks)) if ticks else command
+    def _ticks_of(self, market: str) -> tuple[int, ...]:
+        return self._market(market).view.ticks
 
     def _market(self, market: str) -> Market:
         found = self.markets.get(market)

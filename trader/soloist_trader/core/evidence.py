@@ -6,6 +6,7 @@ from typing import Final
 
 from soloist_trader.core.events import OrderSeen
 from soloist_trader.core.orders import Order
+from soloist_trader.core.units import BID
 
 TOMBSTONE_COUNT: Final = 1
 """The smallest count the venue takes: 0.01 contract."""
@@ -51,3 +52,8 @@ def amend_verdict(order: Order, event: OrderSeen) -> bool | None:
         # An expiration is not shown: the earlier one is assumed, so that it is renewed rather too soon.
         return shown == asked and asked != (order.price, order.size)
     return None
+
+
+def worst_price(side: int, ticks: tuple[int, ...]) -> int:
+    """The price of a grid at which an order of this side is the least likely to fill."""
+    return ticks[0] if side == BID else ticks[-1]

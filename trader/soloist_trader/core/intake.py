@@ -6,6 +6,7 @@ the venue does not show it, its own id is burnt by an order that cannot fill (to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from soloist_trader.core import events
@@ -18,6 +19,7 @@ from soloist_trader.core.evidence import (
     amend_verdict,
     is_news,
     matches,
+    worst_price,
 )
 from soloist_trader.core.identifiers import is_ours
 from soloist_trader.core.ledger import Ledger
@@ -55,11 +57,16 @@ class Identity(NamedTuple):
     mode: str
 
 
+TicksOf = Callable[[str], tuple[int, ...]]
+"""The price grid of a market, ascending; empty while it is not known."""
+
+
 class Intake:
     """What is known of the orders of one engine. Every method appends to `commands`; the engine hands them out after each step."""
 
-    def __init__(self, ledger: Ledger, identity: Identity, budget: WriteBudget) -> None:
+    def __init__(self, ledger: Ledger, identity: Identity, budget: WriteBudget, ticks_of: TicksOf) -> None:
         self.ledger = ledger
+        self.ticks_of = ticks_of
         self.identity = identity
         self.budget = budget
         self.commands: list[Command] = []
@@ -285,14 +292,23 @@ class Intake:
         self.entomb(event.now_ms, order)
 
     def entomb(self, now_ms: int, order: Order) -> None:
-        """Send the same id as an order that cannot fill."""
+        """Send the same id as an order that cannot fill: the smallest count at the worst price of the grid."""
+        ticks = self.ticks_of(order.slot.market)
+        if not ticks:
+            return  # which price is the worst is not known yet; asked again with the next listing
         if not self.budget.take(now_ms, ORDER_COST):
             return  # asked again with the next listing
         if not order.tombstoned:
             self.record(Tombstoned(now_ms, order.client_order_id))
         self.count("tombstone")
         self.commands.append(
-            Entomb(order.client_order_id, order.slot.market, order.slot.side, order.price, TOMBSTONE_COUNT)
+            Entomb(
+                order.client_order_id,
+                order.slot.market,
+                order.slot.side,
+                worst_price(order.slot.side, ticks),
+                TOMBSTONE_COUNT,
+            )
         )
 
     def on_cancel_ended(self, event: events.CancelEnded) -> None:
