@@ -124,6 +124,18 @@ def test_a_runaway_latches_until_a_person_resumes(role, state):
     assert ResetGroup(role, f"g-{role}") in world.verb("runaway", "ACTIVE")
 
 
+def test_a_trigger_of_ours_that_is_shown_after_the_latch_went_is_no_runaway_and_is_reset():
+    world = made()
+    assert TriggerGroup("open", "g-open") in world.verb("operator", "HALTED")
+    world.verb("operator", "ACTIVE")
+    commands = group(world, "open", triggered=True)
+    assert world.ledger.latches == {}
+    assert commands == [ResetGroup("open", "g-open")]
+    group(world, "open")
+    group(world, "open", triggered=True)
+    assert world.ledger.latches["runaway"][0] == "REDUCING", "the next one is not ours"
+
+
 def test_a_stop_triggers_both():
     world = made()
     commands = world.step(events.StopAsked(world.now_ms, "test"))

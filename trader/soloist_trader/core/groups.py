@@ -38,6 +38,8 @@ class Groups:
         self._ledger = desk.ledger
         self._asked_ms: dict[str, int] = {}
         self._released: set[str] = set()
+        self._triggering: set[str] = set()
+        """Roles whose trigger was asked for and has not been shown yet: the latch may be gone when it is."""
         self.stopping = False
 
     def denial(self, role: str, *, required: bool) -> Code | None:
@@ -68,6 +70,9 @@ class Groups:
         self._asked_ms.pop(event.role, None)
         if not event.triggered:
             self._released.discard(event.role)
+            self._triggering.discard(event.role)
+        elif event.role in self._triggering:
+            self._triggering.discard(event.role)
         elif not self._wants_triggered(event.role):
             latch = REDUCING if event.role == OPEN_GROUP else HALTED
             reason = f"the venue triggered order group {event.role}: it matched more than its limit in 15 s"
@@ -90,6 +95,7 @@ class Groups:
             wanted = self._wants_triggered(role)
             if wanted and group.state == ARMED:
                 self._asked_ms[role] = now_ms
+                self._triggering.add(role)
                 self._desk.commands.append(TriggerGroup(role, group.group_id))
             elif not wanted and group.state == TRIGGERED and role in self._released:
                 self._asked_ms[role] = now_ms
