@@ -52,3 +52,8 @@ def scenario(
         return act
 
     return enter
+
+
+def in_order() -> list[Scenario]:
+    """The catalogue by number: 2a before 2b before 10."""
+    return sorted(SCENARIOS.values(), key=lambda each: (int(each.number.rstrip("ab")), each.number))

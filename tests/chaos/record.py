@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.catalogue import SCENARIOS, Scenario
+from tests.chaos.catalogue import Scenario, in_order
 from tests.chaos.judge import Verdict
 
 COLUMNS = (
@@ -68,7 +68,7 @@ def rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     by_scenario: dict[str, list[Run]] = {}
     for run in runs:
         by_scenario.setdefault(run.scenario, []).append(run)
-    return [_row(SCENARIOS[number], by_scenario[number]) for number in SCENARIOS if number in by_scenario]
+    return [_row(each, by_scenario[each.number]) for each in in_order() if each.number in by_scenario]
 
 
 def _row(scenario: Scenario, runs: list[Run]) -> dict[str, Any]:
