@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import astuple
 
-from tests.chaos import accounts, engines, nodes, operators, record, second_cluster, stage  # noqa: F401 they fill the catalogue
+from tests.chaos import accounts, engines, nodes, operators, record, rollouts, second_cluster, stage  # noqa: F401 they fill the catalogue
 from tests.chaos.catalogue import SCENARIOS, in_order
 from tests.chaos.running import play
 from tests.cluster import cluster as clusters
