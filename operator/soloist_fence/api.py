@@ -22,11 +22,69 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from soloist_fence.names import (
+    FenceInterfaceError,
+    KeyName,
+    claim_hash,
+    claim_name,
+    claim_name_of,
+    epoch_secret_name,
+    key_identity,
+    marker_identity,
+    marker_key_name,
+    marker_key_nonce,
+    marker_of,
+    nonce_from,
+    order_epoch,
+    parse_venue_key_name,
+    valid_nonce,
+    venue_key_name,
+)
+
+__all__ = [
+    "ACKNOWLEDGED_KEYS_FIELD",
+    "EVIDENCE_LIMIT_BYTES",
+    "EVIDENCE_VERSION",
+    "KEY_ID_ENTRY",
+    "LEAST_SCOPES",
+    "MANAGEMENT_KEY_FIELD",
+    "MARKER_SCOPES",
+    "PRIVATE_KEY_ENTRY",
+    "REVOKE_KEY_IDS_ANNOTATION",
+    "SHOWN_KEY_IDS",
+    "EpochSecret",
+    "Evidence",
+    "FenceArguments",
+    "FenceInterfaceError",
+    "IdentifyArguments",
+    "KeyName",
+    "Outcome",
+    "Reason",
+    "Slot",
+    "VenueKey",
+    "Verb",
+    "claim_hash",
+    "claim_name",
+    "claim_name_of",
+    "epoch_secret_name",
+    "key_identity",
+    "marker_identity",
+    "marker_key_name",
+    "marker_key_nonce",
+    "marker_of",
+    "nonce_from",
+    "order_epoch",
+    "parse_venue_key_name",
+    "threatens",
+    "trade_capable",
+    "valid_nonce",
+    "venue_key_name",
+]
 
 EVIDENCE_VERSION = 1
 EVIDENCE_LIMIT_BYTES = 2048
@@ -43,23 +101,7 @@ ACKNOWLEDGED_KEYS_FIELD = "spec.account.acknowledgedKeyIds"
 KEY_ID_ENTRY = "key-id"
 PRIVATE_KEY_ENTRY = "private-key.pem"
 
-_BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_CLAIM_HASH_LENGTH = 12
-_ORDER_HASH_LENGTH = 6
-_CLAIM_PREFIX = "claim-"
-_NONCE = re.compile(r"[a-z0-9]{6,32}")
-_KEY_NAME = re.compile(
-    r"soloist/(?P<cluster>[0-9a-zA-Z.-]+)/(?P<claim>claim-[0-9a-z]{12})"
-    r"/e(?P<epoch>[1-9][0-9]{0,17})/g(?P<generation>[1-9][0-9]{0,17})/(?P<nonce>[a-z0-9]{6,32})"
-)
 _SLOT_ENTRY = re.compile(r"g(?P<generation>[1-9][0-9]{0,17})\.(?P<entry>key-id|private-key\.pem)")
-_ORDER_ID = re.compile(
-    r"s(?P<hash>[0-9a-z]{6})-(?P<epoch>[0-9a-z]+)-(?P<incarnation>[0-9a-z]+)-(?P<sequence>[0-9a-z]+)"
-)
-
-
-class FenceInterfaceError(ValueError):
-    """A text that should follow docs/interfaces.md does not; the message says which part."""
 
 
 class Verb(enum.StrEnum):
@@ -167,113 +209,6 @@ class Reason(enum.StrEnum):
     """A defect of the fence; the log of the Job's pod has the traceback."""
 
 
-# --------------------------------------------------------------------------------------------------- names
-
-
-def _base_36(number: int) -> str:
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _BASE_36[digit] + digits
-    return digits or "0"
-
-
-def marker_identity(marker_id: str) -> str:
-    """The `accountIdentity` of an account that is named by its marker key."""
-    return f"marker:{marker_id}"
-
-
-def key_identity(key_id: str) -> str:
-    """The `accountIdentity` of an account that can only be named by the Static key that trades it."""
-    return f"key:{key_id}"
-
-
-def marker_of(identity: str) -> str | None:
-    """The marker's key id in an `accountIdentity`; None when the account is named by a key only."""
-    kind, _, key_id = identity.partition(":")
-    return key_id if kind == "marker" and key_id else None
-
-
-def claim_name_of(identity: str, subaccount: int) -> str:
-    """Name of the AccountClaim of one account and subaccount; `identity` is the evidence's `accountIdentity`."""
-    return _CLAIM_PREFIX + _digest(f"{identity}|{subaccount}")
-
-
-def _digest(text: str) -> str:
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-    return _base_36(number).rjust(50, "0")[-_CLAIM_HASH_LENGTH:]
-
-
-def claim_name(venue: str, namespace: str, secret_name: str, subaccount: int) -> str:
-    """Name of the AccountClaim of one account, as the TradingBot names it.
-
-    `venue` is the profile's name, `namespace` the bot's, `secret_name` the management (or Static) Secret's.
-    """
-    return _CLAIM_PREFIX + _digest(f"{venue}|{namespace}|{secret_name}|{subaccount}")
-
-
-def claim_hash(claim: str) -> str:
-    """The six characters by which order ids name their claim. Raises FenceInterfaceError for another kind of name."""
-    suffix = claim.removeprefix(_CLAIM_PREFIX)
-    if suffix == claim or len(suffix) != _CLAIM_HASH_LENGTH:
-        raise FenceInterfaceError(
-            f"{claim!r} is no claim name: expected {_CLAIM_PREFIX}<{_CLAIM_HASH_LENGTH} characters>"
-        )
-    return suffix[:_ORDER_HASH_LENGTH]
-
-
-def nonce_from(entropy: bytes) -> str:
-    """Text of a takeover attempt's nonce from random bytes (8 bytes give 13 characters)."""
-    return _base_36(int.from_bytes(entropy, "big")).rjust(13, "0")[-13:]
-
-
-def epoch_secret_name(bot: str, epoch: int, nonce: str) -> str:
-    """Name of the Secret with the keys of one epoch; the nonce keeps it from ever coming back."""
-    return f"{bot}-key-e{epoch}-{nonce}"
-
-
-@dataclass(frozen=True)
-class KeyName:
-    """What the name of one of our keys at the venue says about it."""
-
-    cluster_id: str
-    claim: str
-    epoch: int
-    generation: int
-    nonce: str
-
-    def __str__(self) -> str:
-        """The name as the venue stores it."""
-        return venue_key_name(self.cluster_id, self.claim, self.epoch, self.generation, self.nonce)
-
-
-def venue_key_name(cluster_id: str, claim: str, epoch: int, generation: int, nonce: str) -> str:
-    """Name of a key at the venue: `soloist/<cluster id>/<claim>/e<E>/g<G>/<nonce>`."""
-    return f"soloist/{cluster_id}/{claim}/e{epoch}/g{generation}/{nonce}"
-
-
-def parse_venue_key_name(name: str) -> KeyName | None:
-    """Read a key's name; None when it is not one of ours (a person's key, or a look-alike)."""
-    match = _KEY_NAME.fullmatch(name)
-    if match is None:
-        return None
-    return KeyName(
-        cluster_id=match["cluster"],
-        claim=match["claim"],
-        epoch=int(match["epoch"]),
-        generation=int(match["generation"]),
-        nonce=match["nonce"],
-    )
-
-
-def order_epoch(client_order_id: str, claim: str) -> int | None:
-    """The epoch that an order of this claim was sent in; None when the order is not of this claim."""
-    match = _ORDER_ID.fullmatch(client_order_id)
-    if match is None or match["hash"] != claim_hash(claim):
-        return None
-    return int(match["epoch"], 36)
-
-
 # --------------------------------------------------------------------------------------------------- keys
 
 
@@ -286,6 +221,9 @@ class VenueKey:
     scopes: frozenset[str]
     subaccount: int | None = None
 
+
+MARKER_SCOPES = ("read::portfolio_balance",)
+"""The smallest scope there is: a marker is looked at, never used."""
 
 LEAST_SCOPES = ("read", "write::trade")
 """What an engine needs: reads, and orders. The key is bound to the bot's subaccount besides."""
@@ -392,7 +330,7 @@ class FenceArguments:
     """The command line of takeover, rotate, release and audit; the operator writes it, `soloist-fence` reads it.
 
     `secret_name` is the epoch Secret: made by a takeover, changed by a rotation. `slots_dir` is where a rotation finds
-    that Secret mounted. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
+    that Secret mounted; a takeover may find the last Active epoch's there (an optional volume), to prove that its key ended. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
     """
 
     claim: str
@@ -408,6 +346,8 @@ class FenceArguments:
     config: str = "/etc/soloist/config.yaml"
     management_key_dir: str = "/var/run/soloist/management-key"
     slots_dir: str = "/var/run/soloist/secret"
+    key_list_lag_ms: int = 0
+    """How far the venue's key list may be behind (venue profile): waited between a create and the listing that judges it."""
     reap: bool = False
     """Audit only: delete this claim's keys below the epoch whose nonce is in the claim's history."""
 
@@ -426,7 +366,9 @@ class FenceArguments:
             f"--config={self.config}",
             f"--management-key-dir={self.management_key_dir}",
         ]
-        if verb is Verb.ROTATE:
+        if self.key_list_lag_ms:
+            arguments.append(f"--key-list-lag-ms={self.key_list_lag_ms}")
+        if verb in {Verb.ROTATE, Verb.TAKEOVER}:
             arguments.append(f"--slots-dir={self.slots_dir}")
         if verb is Verb.AUDIT and self.reap:
             arguments.append("--reap")
@@ -450,6 +392,7 @@ class IdentifyArguments:
     config: str = "/etc/soloist/config.yaml"
     """Only `venue.rest_url` and `venue.ca_file` of it are read, and `account.subaccount`."""
     management_key_dir: str = "/var/run/soloist/management-key"
+    key_list_lag_ms: int = 0
 
     def to_args(self) -> list[str]:
         """The arguments after the program's name, ready for a container's `args`."""
@@ -459,16 +402,13 @@ class IdentifyArguments:
             f"--config={self.config}",
             f"--management-key-dir={self.management_key_dir}",
         ]
+        if self.key_list_lag_ms:
+            arguments.append(f"--key-list-lag-ms={self.key_list_lag_ms}")
         if self.static:
             arguments.append("--static")
         if self.bound is not None:
             arguments.append(f"--bound={self.bound}")
         return arguments
-
-
-def valid_nonce(text: str) -> bool:
-    """Whether a text can be a nonce (it is part of a Secret's name and of a key's name)."""
-    return _NONCE.fullmatch(text) is not None
 
 
 # --------------------------------------------------------------------------------------------------- evidence

@@ -11,17 +11,19 @@ import asyncio
 import base64
 import json
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from soloist_fence.api import EpochSecret, Reason, Slot, claim_hash
-from soloist_fence.commands import ClaimView, LeaseView
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, EpochSecret, Reason, Slot, claim_hash
+from soloist_fence.commands import ClaimView, LeaseView, OrderGroup
 from soloist_fence.errors import FenceError, NoAnswerError
 
 GROUP_VERSION = "soloist.trade/v1alpha1"
@@ -93,7 +95,8 @@ class Cluster:
                 Reason.CLAIM_MOVED,
                 f"AccountClaim {self._claim} does not exist: nobody opened this attempt; nothing to do",
             )
-        status = reply.get("status") or {}
+        spec, status = reply.get("spec") or {}, reply.get("status") or {}
+        annotations = reply["metadata"].get("annotations") or {}
         nonces = status.get("nonces") or []
         nonce = str(status.get("nonce") or "")
         return ClaimView(
@@ -103,7 +106,16 @@ class Cluster:
             phase=str(status.get("phase") or ""),
             key_id=status.get("keyId") or None,
             secret_name=status.get("secretName") or None,
-            holder_uid=((reply.get("spec") or {}).get("holder") or {}).get("uid") or None,
+            holder_uid=(spec.get("holder") or {}).get("uid") or None,
+            identity=spec.get("accountIdentity") or None,
+            subaccount=int(spec.get("subaccount") or 0),
+            since_ms=_unix_ms(status.get("since")),
+            order_groups=tuple(
+                OrderGroup(int(group["epoch"]), str(group["id"])) for group in status.get("orderGroups") or []
+            ),
+            acknowledged_key_ids=frozenset(map(str, status.get("acknowledgedKeyIds") or [])),
+            revoke_key_ids=frozenset(re.split(r"[\s,]+", annotations.get(REVOKE_KEY_IDS_ANNOTATION, "")))
+            - {""},
         )
 
     async def read_lease(self) -> LeaseView | None:
@@ -248,6 +260,11 @@ def _said(reply: httpx.Response) -> str:
         return str(reply.json()["message"])
     except (ValueError, KeyError, TypeError):
         return reply.text[:200]
+
+
+def _unix_ms(text: str | None) -> int | None:
+    """Unix ms of a time as Kubernetes writes it; None for none."""
+    return None if not text else int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _encoded(text: str) -> str:
