@@ -78,6 +78,13 @@ class DisruptionPolicy(enum.StrEnum):
     ALLOW = "Allow"
 
 
+class WhenUnreachable(enum.StrEnum):
+    """What becomes of the state volume when its node is lost."""
+
+    START_FRESH = "StartFresh"
+    WAIT = "Wait"
+
+
 def _rules(*found: JsonDict) -> ConfigDict:
     return ConfigDict(
         extra="forbid",
@@ -301,6 +308,11 @@ class Storage(Block):
     )
     retain: bool = Field(
         default=True, description="Keep the volume when the TradingBot is deleted. Default true."
+    )
+    when_unreachable: WhenUnreachable = Field(
+        default=WhenUnreachable.START_FRESH,
+        description="After a takeover from an engine that may still write to its volume. StartFresh: the next engine gets a new "
+        "volume and reads the account from the venue; the old volume is kept. Wait: it waits for the old one. Default StartFresh.",
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from soloist_fence.api import Verb, claim_name
+from soloist_fence.api import Verb, claim_name_of
 from soloist_operator import custody, desired, holding
 from soloist_operator.api.schema import structural
 from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy
@@ -200,14 +200,13 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
     wanted = desired.resolve(
         seen, model, settings, claim=claim and claim["metadata"]["name"], epoch=1 if claim else None
     )
+    around = (*desired.network_policy(seen, wanted, settings), *desired.surroundings(seen, wanted))
     arming = Arming(1, "secret") if account else None
     found: dict[str, Any] = {
         "configuration": configuration.config_map(seen.ref, wanted.configuration),
         "statefulset": desired.stateful_set(seen, wanted, settings, arming),
         "lease": [a.body for a in desired.lease(seen, 1, model.state) if isinstance(a, Apply)],
-        "surroundings": [
-            a.body for a in desired.surroundings(seen, wanted, settings) if isinstance(a, Apply)
-        ],
+        "surroundings": [a.body for a in around if isinstance(a, Apply)],
         "rollout": _rollout(seen, model),
     }
     if account is not None and claim is not None:
@@ -224,7 +223,7 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _claim_name(model: TradingBotSpec) -> str:
     assert model.account is not None
-    return claim_name(model.venue, "bots", model.account.secret_name, model.account.subaccount)
+    return claim_name_of("marker:m-1", model.account.subaccount)
 
 
 def _rollout(seen: Any, model: TradingBotSpec) -> str:
