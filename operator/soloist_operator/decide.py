@@ -102,6 +102,7 @@ class Road:
     facts: dict[str, Any] = field(default_factory=dict)
     replace: str | None = None
     """Why a running epoch must be replaced by a new one, in one word: takeover.py's, or renewal.py's."""
+    watch: Watch = field(default_factory=Watch)
     look_s: float | None = None
     """Something has to be judged again that soon, whatever else there is to wait for."""
 
@@ -152,6 +153,7 @@ def _guard_pod(road: Road) -> None:
     if guard.obstacle is not None:
         road.found(fenced=guard.obstacle, progress=guard.obstacle.message)
     judged = takeover.takeover_due(relocation.sight(observed, context.heartbeat, context.watch, context.now))
+    road.watch = replace(context.watch, due=isinstance(judged, takeover.Due))
     if isinstance(judged, takeover.Wait):
         road.look_s = judged.after_s
     elif isinstance(judged, takeover.Due):
@@ -175,7 +177,7 @@ def _take_over(road: Road, due: takeover.Due) -> None:
         return
     if claims.phase_of(claim) is not Phase.ACTIVE:
         return  # it is under way
-    if relocation.ousted(observed) and relocation.lost(observed, context.watch):
+    if relocation.ousted(observed, road.watch) and relocation.lost(observed, road.watch):
         return  # it is done: what is left is to free the old pod's name
     acknowledged = relocation.acknowledged(observed, uid)
     shown = dig(observed.bot, "status", "conditions") or []
@@ -482,7 +484,7 @@ def _arm_now(road: Road, wanted: Desired, account: Account, step: Arms) -> Plan:
 
 
 def _lodging(road: Road, spec: TradingBotSpec) -> Lodging:
-    return relocation.lodging(road.observed, road.context.watch, start_fresh=_start_fresh(spec))
+    return relocation.lodging(road.observed, road.watch, start_fresh=_start_fresh(spec))
 
 
 def _start_fresh(spec: TradingBotSpec) -> bool:
@@ -631,7 +633,7 @@ def _run(road: Road, wanted: Desired, arming: Arming | None) -> Plan:
     fresh = _start_fresh(wanted.spec)
     dismissal = None
     if custody.seen_by_controller(observed.stateful_set):
-        dismissal = relocation.dismiss(observed, road.context.watch, start_fresh=fresh)
+        dismissal = relocation.dismiss(observed, road.watch, start_fresh=fresh)
     if dismissal is not None:
         assert dismissal.obstacle is not None, "it says what it does"
         road.draft.actions.extend(dismissal.actions)

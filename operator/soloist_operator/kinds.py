@@ -57,6 +57,9 @@ CRON_JOB = Kind("batch", "v1", "CronJob", "cronjobs")
 JOB = Kind("batch", "v1", "Job", "jobs")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 
+NODE_LEASES = "kube-node-lease"
+"""The namespace of the kubelets' heartbeats."""
+
 CHILD_KINDS = (
     STATEFUL_SET, POD, SERVICE, CONFIG_MAP, VOLUME_CLAIM, DISRUPTION_BUDGET, NETWORK_POLICY, LEASE, CRON_JOB, JOB,
 )  # fmt: skip

@@ -34,6 +34,18 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.takeovers = Counter(
+            "soloist_operator_takeovers",
+            "Takeovers of a running epoch that were opened, by cause.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.takeovers_stopped = Gauge(
+            "soloist_operator_takeovers_stopped",
+            "TradingBots that are taken over no more until a person acknowledges: page on any.",
+            registry=self.registry,
+        )
+
     def count_write(self, verb: str, kind: str) -> None:
         """Called before every write request."""
         self.writes.labels(verb, kind).inc()

@@ -34,7 +34,10 @@ def surroundings(observed: Observed) -> Verdict | None:
         verdict = _judge(observed, kind, live)
         if verdict is not None:
             return verdict
-    return None
+    volume = observed.volume_claim
+    if volume is None or _bears_our_label(observed, volume):
+        return None
+    return _taken(kinds.VOLUME_CLAIM, volume, f"it has not the label {LABEL_BOT}={observed.ref.name}")
 
 
 def _judge(observed: Observed, kind: Kind, live: Object | None) -> Verdict | None:

@@ -36,7 +36,7 @@ def test_a_changed_template_deletes_the_pod_and_waits_for_its_death() -> None:
     assert stage.run().actions == ()
     assert stage.condition("Fenced")["reason"] == "OldInstanceStopping"
     stage.change(pod=ended(stage.seen.pod))
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert writes(stage.run()) == ["Apply Lease demo-0", "Remove finalizer Pod"]
     assert stage.seen.pod is None
     stage.make_pod()
     stage.settle()
