@@ -133,7 +133,7 @@ class Cluster:
                 admitted_pod_uid=annotations.get(ADMITTED_POD_UID, ""),
                 epoch=int(report["epoch"]),
                 pod_uid=str(report["podUid"]),
-                key_id=str(report["keyId"]),
+                key_id=_key_in_use(report),
             )
         except (ValueError, KeyError, TypeError):
             return None
@@ -260,6 +260,16 @@ def _said(reply: httpx.Response) -> str:
         return str(reply.json()["message"])
     except (ValueError, KeyError, TypeError):
         return reply.text[:200]
+
+
+def _key_in_use(report: Mapping[str, Any]) -> str:
+    """The key that engine and watchdog sign with; empty while they differ, or while the watchdog is silent.
+
+    The watchdog cancels what a hung engine left, so a rotation counts as confirmed only when it could still do that.
+    """
+    key_id = str(report["keyId"])
+    watchdog = report.get("watchdog")
+    return key_id if watchdog is None or watchdog.get("keyId") == key_id else ""
 
 
 def _unix_ms(text: str | None) -> int | None:
