@@ -95,6 +95,18 @@ def status_of(bot: Object, findings: Findings, facts: Mapping[str, Any], now: st
     return {"observedGeneration": generation, "conditions": conditions, **shown}
 
 
+def could_not_look(bot: Object, why: str, now: str) -> Object:
+    """The status as it is, but Ready is Unknown: nothing is decided about a bot that cannot be seen, and nothing is fine."""
+    shown = dict(bot.get("status") or {})
+    generation = int(bot["metadata"]["generation"])
+    blind = Verdict(UNKNOWN, "CouldNotLook", f"nothing is decided until it can be looked at again: {why}")
+    before = {c["type"]: c for c in shown.get("conditions") or []}
+    ready = _condition(
+        ConditionType.READY.value, blind, before.get(ConditionType.READY.value), generation, now
+    )
+    return {**shown, "conditions": [ready, *(c for kind, c in before.items() if kind != ready["type"])]}
+
+
 def _condition(
     kind: str, verdict: Verdict, before: Mapping[str, Any] | None, generation: int, now: str
 ) -> dict[str, Any]:
