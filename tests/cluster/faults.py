@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,7 +12,9 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.paths import write_atomically
 
 API_SERVER_PORT = 6443
-RULE = ("OUTPUT", "--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP")
+# The kubelet's packets leave by OUTPUT, those of the node's pods by FORWARD, with the address behind the Service already.
+CHAINS = ("OUTPUT", "FORWARD")
+RULE = ("--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP")
 # kind's network has both families, and the kubelet changes over when one is cut.
 FAMILIES = ("iptables", "ip6tables")
 
@@ -24,33 +27,33 @@ class Frozen(TypedDict):
 
 
 def partition(cluster: Cluster, node: str) -> None:
-    """Cut a node off the API server, and off nothing else: its pods still reach each other and the exchange.
+    """Cut a node and its pods off the API server, and off nothing else: they still reach each other and the exchange.
 
     The node turns NotReady after the grace period of the controller manager, about 50 s.
     """
     check_worker(cluster, node)
-    for family in FAMILIES:
-        if not has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, "--wait", "--insert", *RULE)
+    for family, chain in product(FAMILIES, CHAINS):
+        if not has_rule(cluster, node, family, chain):
+            cluster.docker.run("exec", node, family, "--wait", "--insert", chain, *RULE)
 
 
 def heal(cluster: Cluster, node: str) -> None:
     """Undo `partition`; does nothing on a node that is not cut off."""
     if node not in cluster.nodes:
         raise ClusterError(f"cluster {cluster.name} has no node {node}; it has {', '.join(cluster.nodes)}")
-    for family in FAMILIES:
-        while has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, "--wait", "--delete", *RULE)
+    for family, chain in product(FAMILIES, CHAINS):
+        while has_rule(cluster, node, family, chain):
+            cluster.docker.run("exec", node, family, "--wait", "--delete", chain, *RULE)
 
 
 def is_partitioned(cluster: Cluster, node: str) -> bool:
     """Tell whether `partition` is in force on a node."""
-    return any(has_rule(cluster, node, family) for family in FAMILIES)
+    return any(has_rule(cluster, node, *place) for place in product(FAMILIES, CHAINS))
 
 
-def has_rule(cluster: Cluster, node: str, family: str) -> bool:
+def has_rule(cluster: Cluster, node: str, family: str, chain: str) -> bool:
     """Tell whether the partition's rule is in force."""
-    command = ("docker", "exec", node, family, "--wait", "--check", *RULE)
+    command = ("docker", "exec", node, family, "--wait", "--check", chain, *RULE)
     return succeeds(*command, env=cluster.docker.environment)
 
 
