@@ -14,7 +14,7 @@ from soloist_operator.api.status import Phase
 from soloist_operator.apply import Writer, timestamp
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.cluster import Cluster
-from soloist_operator.conditions import FALSE
+from soloist_operator.conditions import FALSE, could_not_look
 from soloist_operator.decide import Context, decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.errors import (
@@ -34,11 +34,14 @@ from soloist_operator.queue import Key
 from soloist_operator.relocation import Watch
 from soloist_operator.settings import Settings
 from soloist_operator.sightings import Sightings
+from soloist_operator.specs.common import BotRef
 from soloist_operator.takeover import Crowd
 
 logger = logging.getLogger(__name__)
 
 _NONCE_BYTES = 8
+BLIND_AFTER_S = 30.0
+"""How long a bot may go unseen before its status says so; a lost connection is over sooner."""
 
 
 class RunFailedError(Exception):
@@ -65,6 +68,7 @@ class Loop:
         self._heartbeats = heartbeats
         self._metrics = metrics
         self._sightings = Sightings() if sightings is None else sightings
+        self._blind_since_s: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
         self._stopped: set[Key] = set()
         self._clock = clock
@@ -92,7 +96,9 @@ class Loop:
             return None
         if isinstance(seen, CouldNotLook):
             self._sightings.api.failed()
+            await self._show_blindness(key, seen)
             raise RunFailedError(f"could not look at {key}: {seen.why}")
+        self._blind_since_s.pop(key, None)
         if seen.lease is not None:
             self._heartbeats.note(key, seen.lease, self._clock())
         self._heartbeats.place(key, dig(seen.pod, "spec", "nodeName"))
@@ -117,6 +123,7 @@ class Loop:
 
     def _forget(self, key: Key) -> None:
         self._heartbeats.forget(key)
+        self._blind_since_s.pop(key, None)
         self._in_flight.discard(key)
         self._stopped.discard(key)
 
@@ -182,6 +189,18 @@ class Loop:
             silent_nodes=sightings.nodes.silent(now_s),
             crowd=Crowd(heard_of, silent, len(self._in_flight - {key})),
         )
+
+    async def _show_blindness(self, key: Key, seen: CouldNotLook) -> None:
+        """What could not be looked at for a while (a right that is missing, say) is told where a person looks."""
+        now_s = self._clock()
+        if now_s - self._blind_since_s.setdefault(key, now_s) < BLIND_AFTER_S or seen.bot is None:
+            return
+        metadata = seen.bot["metadata"]
+        ref = BotRef(metadata["namespace"], metadata["name"], metadata["uid"])
+        try:
+            await self._writer.show(ref, seen.bot, could_not_look(seen.bot, seen.why, timestamp()))
+        except ClusterError as error:
+            logger.warning("%s: nor could that be shown: %s", key, error)
 
     async def _show_refusal(self, seen: Observed, plan: Plan, error: InvalidError | ForbiddenError) -> None:
         """The API server refused a child as written (a bad affinity, say) or our rights are missing: say so in the status."""
