@@ -196,6 +196,6 @@ class WatchedBot(Bot):
 
 
 def _environment(directory: Path) -> dict[str, str]:
-    """As outside of a cluster, and what SOLOIST_BROKEN_BUILD names first on the path: a deliberately broken build."""
+    """As outside of a cluster."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBERNETES", "POD_"))}
     return kept | {"HOME": str(directory)}

@@ -55,6 +55,11 @@ class _WatchdogCollector(Collector):
         for name, (document, key) in _GAUGES.items():
             value = float(shown[key])
             yield GaugeMetricFamily(f"soloist_watchdog_{name}", document, value=value)
+        yield GaugeMetricFamily(
+            "soloist_watchdog_silence_seconds",
+            "how long the engine has not turned, while the watchdog was awake",
+            value=shown["silentMs"] / 1000,
+        )
         for name, (label, document, key) in _COUNTERS.items():
             family = CounterMetricFamily(f"soloist_watchdog_{name}", document, labels=[label])
             for word, count in shown[key].items():
@@ -71,7 +76,6 @@ class _WatchdogCollector(Collector):
 _GAUGES: Final = {
     "armed": ("1 while an engine is watched", "armed"),
     "latched": ("1 while the latch holds", "latched"),
-    "silence_ms": ("how long the engine has not turned, while the watchdog was awake", "silentMs"),
     "key_accepted": ("1 while the venue accepts the watchdog's key", "keyAccepted"),
 }
 _COUNTERS: Final = {
