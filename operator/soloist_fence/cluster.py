@@ -95,28 +95,7 @@ class Cluster:
                 Reason.CLAIM_MOVED,
                 f"AccountClaim {self._claim} does not exist: nobody opened this attempt; nothing to do",
             )
-        spec, status = reply.get("spec") or {}, reply.get("status") or {}
-        annotations = reply["metadata"].get("annotations") or {}
-        nonces = status.get("nonces") or []
-        nonce = str(status.get("nonce") or "")
-        return ClaimView(
-            epoch=int(status.get("epoch") or 0),
-            nonce=nonce,
-            nonces=frozenset(str(known) for known in (*nonces, nonce) if known),
-            phase=str(status.get("phase") or ""),
-            key_id=status.get("keyId") or None,
-            secret_name=status.get("secretName") or None,
-            holder_uid=(spec.get("holder") or {}).get("uid") or None,
-            identity=spec.get("accountIdentity") or None,
-            subaccount=int(spec.get("subaccount") or 0),
-            since_ms=_unix_ms(status.get("since")),
-            order_groups=tuple(
-                OrderGroup(int(group["epoch"]), str(group["id"])) for group in status.get("orderGroups") or []
-            ),
-            acknowledged_key_ids=frozenset(map(str, status.get("acknowledgedKeyIds") or [])),
-            revoke_key_ids=frozenset(re.split(r"[\s,]+", annotations.get(REVOKE_KEY_IDS_ANNOTATION, "")))
-            - {""},
-        )
+        return claim_view(reply)
 
     async def read_lease(self) -> LeaseView | None:
         """The Lease of the engine's pod; None when it is missing, or not (or not legibly) written by an engine yet."""
@@ -270,6 +249,31 @@ def _key_in_use(report: Mapping[str, Any]) -> str:
     key_id = str(report["keyId"])
     watchdog = report.get("watchdog")
     return key_id if watchdog is None or watchdog.get("keyId") == key_id else ""
+
+
+def claim_view(document: Mapping[str, Any]) -> ClaimView:
+    """What the fence reads of an AccountClaim (the list of it is in `api`)."""
+    spec, status = document.get("spec") or {}, document.get("status") or {}
+    annotations = document["metadata"].get("annotations") or {}
+    nonces = status.get("nonces") or []
+    nonce = str(status.get("nonce") or "")
+    named = re.split(r"[\s,]+", annotations.get(REVOKE_KEY_IDS_ANNOTATION, ""))
+    return ClaimView(
+        epoch=int(status.get("epoch") or 0),
+        nonce=nonce,
+        nonces=frozenset(str(known) for known in (*nonces, nonce) if known),
+        phase=str(status.get("phase") or ""),
+        key_id=status.get("keyId") or None,
+        secret_name=status.get("secretName") or None,
+        holder_uid=(spec.get("holder") or {}).get("uid") or None,
+        identity=spec.get("accountIdentity") or None,
+        since_ms=_unix_ms(status.get("since")),
+        order_groups=tuple(
+            OrderGroup(int(group["epoch"]), str(group["id"])) for group in status.get("orderGroups") or []
+        ),
+        acknowledged_key_ids=frozenset(map(str, status.get("acknowledgedKeyIds") or [])),
+        revoke_key_ids=frozenset(key_id for key_id in named if key_id),
+    )
 
 
 def _unix_ms(text: str | None) -> int | None:

@@ -89,7 +89,6 @@ class ClaimView:
     """uid of the TradingBot, for the owner reference of the epoch Secret."""
     identity: str | None = None
     """The account that the claim is bound to, as `identify` named it."""
-    subaccount: int = 0
     since_ms: int | None = None
     """When the claim came into its phase, by the operator's clock (Unix ms)."""
     order_groups: tuple[OrderGroup, ...] = ()

@@ -4,8 +4,10 @@ The account is named by a marker: a key of the smallest scope called `soloist-ac
 thrown away. Whoever finds exactly one adopts it. Whoever finds none makes one, looks again, and adopts it only if it is
 the sole one; else it deletes its own, waits a little, and starts over.
 
-Two processes that pause at the wrong moment may still adopt different markers. So a marker is not believed once and for
-all: every takeover demands in its own listings that the marker of its claim is there and alone (`same_account`).
+Nobody may adopt what its maker is about to delete. So the marker's name begins with the time of its making, its maker
+deletes it within OWN_MS of that time or never, and nobody else adopts it within SETTLE_MS. What a process does that pauses
+between its last look at the clock and its delete is caught elsewhere: every takeover demands in its own listings that the
+marker of its claim is there and alone (`same_account`).
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from soloist_fence.api import (
     key_identity,
     marker_identity,
     marker_key_name,
+    marker_key_nonce,
     marker_of,
 )
 from soloist_fence.attempt import ambiguous, markers
-from soloist_fence.commands import DeleteKey, GenerateKey, ListKeys, Machine, Now, Sleep
+from soloist_fence.commands import DeleteKey, GenerateKey, ListKeys, Machine, Now, Sleep, VenueTime
 from soloist_fence.errors import FenceError, NotPermittedError
+from soloist_fence.names import marker_made_ms, marker_nonce
 
-SETTLE_MS = 2_000
-"""Before a marker that somebody else made is adopted, its maker gets this long to see that it is not alone and to delete it."""
+OWN_MS = 5_000
+"""So long after the time in its name a marker may be deleted by its maker."""
+SETTLE_MS = 12_000
+"""So long it may not be adopted by others: OWN_MS, a request under way (5 s) and what we do not know of the venue's clock."""
 JITTER_MS = 3_000
 _SHORTEST_WAIT_MS = 250
 
@@ -78,12 +84,11 @@ def _still_bound(identity: str) -> Machine[Identified]:
 
 def _adopt_or_make(inquiry: Inquiry) -> Machine[Identified]:
     for round_number in range(1_000):
-        found = markers((yield from ListKeys().ask()))
-        if len(found) == 1:
-            yield from Sleep(SETTLE_MS + inquiry.key_list_lag_ms).ask()
-            if markers((yield from ListKeys().ask())) == found:
-                return Identified(marker_identity(found[0]), found[0])
-        elif not found and (made := (yield from _make(inquiry))) is not None:
+        keys = yield from ListKeys().ask()
+        found = markers(keys)
+        if len(found) == 1 and (yield from _settled(inquiry, keys)):
+            return Identified(marker_identity(found[0]), found[0])
+        if not found and (made := (yield from _make(inquiry))) is not None:
             return Identified(marker_identity(made), made, made=True)
         if (yield from Now().ask()) >= inquiry.deadline_ms:
             raise ambiguous(None, found)
@@ -91,9 +96,24 @@ def _adopt_or_make(inquiry: Inquiry) -> Machine[Identified]:
     raise ambiguous(None, [])
 
 
+def _settled(inquiry: Inquiry, keys: tuple[VenueKey, ...]) -> Machine[bool]:
+    """Whether the sole marker of a listing may be adopted; else wait until its time has come, and the next round decides.
+
+    The listing that counts comes after the look at the clock: between the first one and that, its maker had time to delete it.
+    """
+    nonces = (marker_key_nonce(key.name) for key in keys)
+    (made_ms,) = (marker_made_ms(nonce) for nonce in nonces if nonce is not None)
+    age_ms = (yield from VenueTime().ask()) - made_ms - inquiry.key_list_lag_ms
+    if age_ms >= SETTLE_MS:
+        return markers((yield from ListKeys().ask())) == markers(keys)
+    yield from Sleep(min(SETTLE_MS - age_ms, SETTLE_MS)).ask()
+    return False
+
+
 def _make(inquiry: Inquiry) -> Machine[str | None]:
-    """Make a marker; its id when it is the sole one, None when it was not and is deleted again."""
-    name = marker_key_name(inquiry.nonce)
+    """Make a marker; its id when it is the sole one, None when it was not and is deleted again, if there is time."""
+    delete_before_ms = (yield from Now().ask()) + OWN_MS
+    name = marker_key_name(marker_nonce((yield from VenueTime().ask()), inquiry.nonce))
     try:
         # The private half is dropped right here: nobody will ever sign with a marker.
         made = (yield from GenerateKey(name, MARKER_SCOPES, None, inquiry.key_type).ask()).key_id
@@ -102,26 +122,27 @@ def _make(inquiry: Inquiry) -> Machine[str | None]:
     except NotPermittedError:
         raise
     except FenceError:
-        yield from _forget(inquiry, name)
+        yield from _forget(inquiry, name, delete_before_ms)
         raise
     if markers(listed) == [made]:
         return made
-    yield from _delete_own(name, listed, made)
+    yield from _delete_own({made}, delete_before_ms)
     return None
 
 
-def _delete_own(name: str, listed: tuple[VenueKey, ...], made: str | None) -> Machine[None]:
-    """Delete what this process made: the key that it knows, and whatever else carries its name after a lost reply."""
-    own = {key.key_id for key in listed if key.name == name} | ({made} if made is not None else set())
+def _delete_own(own: set[str], before_ms: int) -> Machine[None]:
+    """Delete markers that this process made; not after their time, because somebody may have adopted them."""
     for key_id in sorted(own):
-        yield from DeleteKey(key_id).ask()
+        if (yield from Now().ask()) < before_ms:
+            yield from DeleteKey(key_id).ask()
 
 
-def _forget(inquiry: Inquiry, name: str) -> Machine[None]:
+def _forget(inquiry: Inquiry, name: str, before_ms: int) -> Machine[None]:
     """Clean up after a failure, by name. What cannot be deleted now is adopted or reported by the next run."""
     try:
         yield from Sleep(inquiry.key_list_lag_ms).ask()
-        yield from _delete_own(name, (yield from ListKeys().ask()), None)
+        listed = yield from ListKeys().ask()
+        yield from _delete_own({key.key_id for key in listed if key.name == name}, before_ms)
     except FenceError:
         return
 

@@ -14,6 +14,8 @@ _CLAIM_HASH_LENGTH = 12
 _ORDER_HASH_LENGTH = 6
 _CLAIM_PREFIX = "claim-"
 _MARKER_PREFIX = "soloist-account/"
+_MARKER_TIME_LENGTH = 9
+_MARKER_NONCE_LENGTH = 20
 _NONCE = re.compile(r"[a-z0-9]{6,32}")
 _KEY_NAME = re.compile(
     r"soloist/(?P<cluster>[0-9a-zA-Z.-]+)/(?P<claim>claim-[0-9a-z]{12})"
@@ -132,6 +134,16 @@ def parse_venue_key_name(name: str) -> KeyName | None:
 def marker_key_name(nonce: str) -> str:
     """Name of the key by which an account is told from every other: `soloist-account/<nonce>`."""
     return f"{_MARKER_PREFIX}{nonce}"
+
+
+def marker_nonce(made_ms: int, nonce: str) -> str:
+    """A nonce for a marker that begins with the time of its making (venue's clock, Unix ms)."""
+    return _base_36(made_ms).rjust(_MARKER_TIME_LENGTH, "0") + nonce[:_MARKER_NONCE_LENGTH]
+
+
+def marker_made_ms(nonce: str) -> int:
+    """When a marker says that it was made (Unix ms); any number for one that says nothing of the kind."""
+    return int(nonce[:_MARKER_TIME_LENGTH], 36)
 
 
 def marker_key_nonce(name: str) -> str | None:

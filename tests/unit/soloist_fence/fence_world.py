@@ -20,6 +20,7 @@ from soloist_fence.api import (
     VenueKey,
     claim_name,
     epoch_secret_name,
+    marker_key_nonce,
     venue_key_name,
 )
 from soloist_fence.attempt import Attempt
@@ -81,6 +82,7 @@ class Venue:
     made_ms: dict[str, int] = field(default_factory=dict)
     deleted_ms: dict[str, int] = field(default_factory=dict)
     restricted_keys: bool = True
+    revocation_ms: int = REVOCATION_BOUND_MS
     key_list_lag_ms: int = 0
     read_model_lag_ms: int = 0
     groups: dict[str, set[str]] = field(default_factory=dict)
@@ -137,9 +139,11 @@ class World:
         self.venue.now_ms = now_ms
 
     def accepted(self) -> set[str]:
-        """Keys that the venue accepts right now, the management key aside."""
-        late = {k for k, at in self.venue.deleted_ms.items() if self.now_ms < at + REVOCATION_BOUND_MS}
-        return (set(self.keys) | late) - {MANAGEMENT_KEY.key_id}
+        """Keys that the venue accepts right now, the management key and markers aside."""
+        late = {k for k, at in self.venue.deleted_ms.items() if self.now_ms < at + self.venue.revocation_ms}
+        every = {**self.venue.gone, **self.keys}
+        nobodys = {key_id for key_id, key in every.items() if marker_key_nonce(key.name) is not None}
+        return (set(self.keys) | late) - {MANAGEMENT_KEY.key_id} - nobodys
 
     def published(self) -> set[str]:
         """Keys that some epoch Secret holds."""
