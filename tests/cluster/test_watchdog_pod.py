@@ -183,5 +183,17 @@ def test_a_hung_engine_in_its_pod_is_ended_by_the_watchdog_and_trades_again_afte
                 f"figure: frozen to none resting {gone_ms - frozen_ms} ms, to the proof {latch['provenMs'] - frozen_ms} ms, "
                 f"to the next accepted order {again[0]['time_ms'] - frozen_ms} ms; steps {shown['watchdog']['stepsMs']}"
             )
+            ctl = ("exec", "demo-0", "-c", "watchdog", "--", "soloist-trader", "ctl")
+            killed = json.loads(
+                kubectl(*ctl, "kill", "--actor", "tester", "--reason", "the runbook's command")
+            )
+            assert killed["proven"] is True, story()
+            assert oracle.live_orders(ACCOUNT) == {}
+            killed_ms = now_ms()
+            eventually(lambda: engine()["restartCount"] == 2 and engine()["started"], PATIENCE_S, story)
+            eventually(lambda: watchdog_status()["state"] == "HALTED", PATIENCE_S, story)
+            assert [order for order in oracle.accepted(ACCOUNT, killed_ms) if order["count"] != 1] == []
+            kubectl(*ctl, "resume", "--latch", "watchdog", "--actor", "tester", "--reason", "seen")
+            eventually(lambda: oracle.accepted(ACCOUNT, killed_ms), PATIENCE_S, story)
         finally:
             oracle.close()
