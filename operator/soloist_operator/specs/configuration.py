@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -13,6 +15,7 @@ from soloist_operator.settings import Venue
 from soloist_operator.specs.common import CA_FILE, BotRef, child
 
 VERSION = 1
+RENDERED_KEPT = 4096
 PREFLIGHT_CLAIM_HASH, PREFLIGHT_EPOCH = "000000", 1
 """What stands for claim and epoch before there are any: the check and the fence read neither."""
 
@@ -45,8 +48,14 @@ def render(
             "claim_hash": claim_hash or PREFLIGHT_CLAIM_HASH,
             "epoch": epoch or PREFLIGHT_EPOCH,
         }
-    files["config.yaml"] = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    files["config.yaml"] = _text(json.dumps(document))
     return Configuration(files=files, config_hash=content_hash(files), validity_hash=validity_hash)
+
+
+@lru_cache(maxsize=RENDERED_KEPT)
+def _text(document: str) -> str:
+    """A JSON document as YAML. Remembered, because every look at every bot asks for the same few again, and YAML is slow."""
+    return yaml.safe_dump(json.loads(document), sort_keys=True, allow_unicode=True, width=110)
 
 
 def _document(bot: BotRef, spec: TradingBotSpec, venue: Venue) -> Object:
