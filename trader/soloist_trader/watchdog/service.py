@@ -72,6 +72,8 @@ class Watchdog:
         self._verdict = Verdict.UNARMED
         self._road = Road(options.state_directory, lambda: self._beat, self._venue, self._keys.refused)
         self._walking: asyncio.Task[Latch] | None = None
+        self._latch: Latch | None = None
+        self._reading: asyncio.Task[Latch | None] | None = None
         self._writing = asyncio.Lock()
         """One writer of the latch at a time: the road, an audit, or a person's word."""
         self._kills: Counter[str] = Counter()
@@ -95,6 +97,7 @@ class Watchdog:
         control = ControlServer(self.options.state_directory, self._carry, WATCHDOG_SOCKET, WATCHDOG_VERBS)
         try:
             self._copier.step()
+            await self._read_latch()
             await control.start()
             self._spawn(self._copier.run(), "copy keys")
             self._spawn(self._keys.run(), "keys")
@@ -134,11 +137,28 @@ class Watchdog:
     async def _look_on(self) -> None:
         looks = 0
         while True:
+            await self._read_latch()
             self._look()
             if looks % WORD_EVERY_LOOKS == 0:
                 self._speak()
             looks += 1
             await asyncio.sleep(LOOK_MS / 1000)
+
+    async def _read_latch(self) -> None:
+        """The latch as the disk has it, unless the disk hangs: then what was known last counts, and looking goes on."""
+        if self._walking is not None:
+            return
+        if self._reading is None:
+            self._reading = asyncio.create_task(asyncio.to_thread(read_latch, self.options.state_directory))
+        reading = self._reading
+        await asyncio.wait([reading], timeout=LOOK_MS / 1000)
+        if reading.done() and reading is self._reading:
+            self._latch, self._reading = reading.result(), None
+
+    def _know(self, latch: Latch) -> None:
+        """The latch as this process wrote it; a reading that began before is of no use."""
+        self._latch = latch
+        self._reading = None
 
     def _look(self) -> None:
         """One look at the heartbeat and the latch, and what follows."""
@@ -147,7 +167,7 @@ class Watchdog:
         silent_ms = self._silence.look(monotonic_ms(), beat)
         if beat is not None and (before is None or before.incarnation != beat.incarnation):
             log("WatchdogArmed", f"engine of incarnation {beat.incarnation}, process {beat.process.pid}")
-        latch = read_latch(self.options.state_directory)
+        latch = self._latch
         if self._walking is None:
             verdict = judge(self._beat, latch, silent_ms, self.options.silence_ms)
             if verdict is not self._verdict:
@@ -170,12 +190,14 @@ class Watchdog:
             waits_for_person=waits,
             incarnation=self._beat.incarnation if self._beat else "",
             groups=tuple(sorted(groups)),
+            latched_ms=now_ms(),
             released_ms=before.released_ms if before is not None else 0,
         )
 
     def _walk(self, latch: Latch, cause: str) -> asyncio.Task[Latch]:
         self._kills[cause] += 1
         log("WatchdogKill", latch.reason, level=logging.ERROR, cause=cause, incarnation=latch.incarnation)
+        self._know(latch)
         self._walking = asyncio.create_task(self._walk_alone(latch), name="kill")
         self._walking.add_done_callback(self._walked)
         return self._walking
@@ -192,6 +214,7 @@ class Watchdog:
             # The latch is there without its proof: the next look begins again.
             log("WatchdogKillFailed", f"{type(error).__name__}: {error}", level=logging.CRITICAL)
             return
+        self._know(task.result())
         self._silence = Silence()
         log("WatchdogProven", "nothing of this claim rests", stepsMs=self._road.progress.steps_ms)
 
@@ -242,7 +265,7 @@ class Watchdog:
 
     async def _audit(self, venue: VenueDesk) -> None:
         """Look at what was accepted since the last audit. An audit that could not look is counted as that."""
-        latch = read_latch(self.options.state_directory)
+        latch = self._latch
         since_ms = max(self._since_ms, latch.released_ms if latch is not None else 0)
         began_ms = now_ms()
         from_ms = max(since_ms, self._audited_ms - audit.OVERLAP_MS, began_ms - audit.LONGEST_LOOK_MS)
@@ -273,11 +296,13 @@ class Watchdog:
     async def _halt(self, reason: str) -> None:
         """HALTED without a kill: the engine lives and cancels its own; a person has to look."""
         async with self._writing:
-            before = read_latch(self.options.state_directory)
-            if before is None:
-                before = Latch(reason, proven=True)
-            latch = replace(before, reason=reason, waits_for_person=True, latched_ms=now_ms())
-            await asyncio.to_thread(store_latch, self.options.state_directory, latch)
+            before = self._latch or Latch(reason, proven=True)
+            await self._write(replace(before, reason=reason, waits_for_person=True, latched_ms=now_ms()))
+
+    async def _write(self, latch: Latch) -> None:
+        """Raises OSError; the caller holds `_writing`."""
+        await asyncio.to_thread(store_latch, self.options.state_directory, latch)
+        self._know(latch)
 
     # -- a person's word
 
@@ -291,7 +316,7 @@ class Watchdog:
         if self._walking is not None:
             raise RequestError("a kill is under way already; /status shows how far it came")
         self._look_at_beat()
-        latch = read_latch(self.options.state_directory)
+        latch = self._latch
         walking = self._walk(self._new_latch(f"killed by {why}", latch, by_person=True), PERSON)
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -309,14 +334,13 @@ class Watchdog:
         self._beat = read_beat(self.options.watch_directory) or self._beat
 
     async def _release(self, why: str) -> dict[str, Any]:
-        latch = read_latch(self.options.state_directory)
+        latch = self._latch
         if latch is None or not latch.holds:
             raise RequestError("no latch of the watchdog holds")
         if self._walking is not None or not latch.proven:
             raise RequestError(f"it is not proven yet that nothing rests: {self._road.progress.missing}")
         async with self._writing:
-            released = replace(latch, waits_for_person=False, released_ms=now_ms())
-            await asyncio.to_thread(store_latch, self.options.state_directory, released)
+            await self._write(replace(latch, waits_for_person=False, released_ms=now_ms()))
         self._found.clear()
         return {"message": f"the latch ({latch.reason}) is released by {why}"}
 
@@ -325,7 +349,7 @@ class Watchdog:
     async def _end(self) -> int:
         """The pod stops: its engine has ended. Without its stop mark, what it left is cancelled now, not after a silence."""
         if self._walking is None and self._died_unmarked():
-            latch = read_latch(self.options.state_directory)
+            latch = self._latch
             self._walk(self._new_latch("the engine ended without its stop mark", latch), SILENCE)
         deadline_ms = monotonic_ms() + STOP_S * 1000
         while self._walking is not None and monotonic_ms() < deadline_ms and not self._keys.rejected:
@@ -338,8 +362,7 @@ class Watchdog:
 
     def _died_unmarked(self) -> bool:
         self._look_at_beat()
-        latch = read_latch(self.options.state_directory)
-        if judge(self._beat, latch, 0, self.options.silence_ms) is not Verdict.WATCHING:
+        if judge(self._beat, self._latch, 0, self.options.silence_ms) is not Verdict.WATCHING:
             return False
         assert self._beat is not None
         try:
