@@ -181,11 +181,12 @@ def _await_controller(farewell: _Farewell) -> Plan | None:
 
 def _let_go(farewell: _Farewell, claim: Object) -> Plan:
     context = farewell.context
-    if farewell.abandoned:
-        return _orphan(farewell, claim, "Abandoned", farewell.abandoned)
+    static = dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value
     # Nonces are kept for every attempt that could have made a key: without one there is nothing to revoke.
     never_keyed = claims.epoch_of(claim) == 0 or not dig(claim, "status", "nonces")
-    if never_keyed or dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value:
+    if farewell.abandoned and not never_keyed:
+        return _orphan(farewell, claim, "Abandoned", farewell.abandoned)
+    if never_keyed or static:
         farewell.draft.do(
             SwapClaim(claims.released(claim, None, now=context.now), "the engine is proven dead")
         )
