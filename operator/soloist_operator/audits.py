@@ -97,7 +97,7 @@ def stale_keys(audit: Audit | None) -> bool:
     return evidence.reason is Reason.STALE_KEYS or evidence.counts.get("staleKeys", 0) > 0
 
 
-def reaping(observed: Observed, claim: Object, audit: Audit | None, job: Object) -> tuple[Action, ...]:
+def reaping(observed: Observed, audit: Audit | None, job: Object) -> tuple[Action, ...]:
     """Start `audit --reap` when stale keys were found; `job` is the Job that would do it.
 
     A reaping that ended after the finding is a newer audit, so the same finding starts it once. One that is left of an

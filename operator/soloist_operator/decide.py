@@ -31,12 +31,19 @@ from soloist_operator import (
     takeover,
 )
 from soloist_operator.api.status import Phase
-from soloist_operator.api.tradingbot import Account, KeyPolicy, KeyType, State, TradingBotSpec, WhenUnreachable
+from soloist_operator.api.tradingbot import (
+    Account,
+    KeyPolicy,
+    KeyType,
+    State,
+    TradingBotSpec,
+    WhenUnreachable,
+)
 from soloist_operator.api.validate import InvalidSpec, Problem, validate
+from soloist_operator.attempts import AttemptView
 from soloist_operator.conditions import NOT_NEEDED, Findings, Verdict, no, yes
 from soloist_operator.desired import Desired
 from soloist_operator.heartbeat import Heartbeat
-from soloist_operator.attempts import AttemptView
 from soloist_operator.holding import JOB_LOOK_S, Arms, FenceParameters, Opening
 from soloist_operator.identity import Identified, Unidentified
 from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, uid_of
@@ -63,7 +70,7 @@ from soloist_operator.plan import (
     SwapClaim,
 )
 from soloist_operator.relocation import Watch
-from soloist_operator.settings import Settings
+from soloist_operator.settings import Settings, Venue
 from soloist_operator.specs.engine import ANNOTATION_CONFIG, ANNOTATION_VALID, Arming, Lodging
 from soloist_operator.specs.jobs import CHECK_CONTAINER, check_job
 
@@ -163,7 +170,10 @@ def _guard_pod(road: Road) -> None:
 def _take_over(road: Road, due: takeover.Due) -> None:
     """A takeover is due: open the next epoch, unless something stands against it."""
     observed, context = road.observed, road.context
-    claim, uid = observed.claim, custody.unaccounted(observed) or uid_of(observed.pod or {"metadata": {"uid": ""}})
+    claim, uid = (
+        observed.claim,
+        custody.unaccounted(observed) or uid_of(observed.pod or {"metadata": {"uid": ""}}),
+    )
     word = f"kubectl annotate --overwrite tbs {observed.ref.name} {custody.ANNOTATION_ACKNOWLEDGE}={uid}"
     if dig(observed.bot, "spec", "account", "keyPolicy") != KeyPolicy.MANAGED.value:
         if not relocation.acknowledged(observed, uid):
@@ -327,7 +337,7 @@ def _with_account(road: Road, spec: TradingBotSpec, account: Account) -> Plan:
     waiting = _prepare(road, wanted)
     if waiting is not None:
         return waiting
-    fence = fence_parameters(observed, account, context.settings.venues[spec.venue].revocation_bound_ms)
+    fence = fence_parameters(observed, account, context.settings.venues[spec.venue])
     if armed is None or road.replace is not None:
         return _arm(road, wanted, account, claim, fence, above)
     return _hold_on(road, wanted, account, claim, fence)
@@ -362,7 +372,7 @@ def _look_after(road: Road, wanted: Desired, claim: Object, fence: FenceParamete
     yield from desired.rotation(observed, wanted, context.settings, fence, claim)
     yield from desired.audit(observed, wanted, context.settings, fence, claim)
     yield from audits.reaping(
-        observed, claim, last, desired.reap_job(observed, wanted, context.settings, fence, claim)
+        observed, last, desired.reap_job(observed, wanted, context.settings, fence, claim)
     )
 
 
@@ -371,7 +381,8 @@ def _identify(road: Road, spec: TradingBotSpec, account: Account) -> Plan:
     observed, context = road.observed, road.context
     wanted = desired.resolve(observed, spec, context.settings, claim=None, epoch=None)
     setup = desired.fence_setup(observed, wanted, context.settings)
-    asked = identity.ask(observed, account, context.attempts[Verb.IDENTIFY], setup)
+    lag_ms = context.settings.venues[spec.venue].key_list_lag_ms
+    asked = identity.ask(observed, account, context.attempts[Verb.IDENTIFY], setup, lag_ms)
     if isinstance(asked, Identified):
         road.facts |= {"accountIdentity": asked.identity, "claim": asked.claim}
         road.found(
@@ -441,12 +452,8 @@ def _arm(
     if account.key_policy is KeyPolicy.STATIC:
         step = holding.arm_static(claim, account, context.now, takeover.nonce, why, above)
     else:
-        setup = desired.fence_setup(
-            observed, wanted, context.settings, avoid=context.watch.silent_nodes
-        )
-        step = holding.arm_managed(
-            observed, claim, takeover, setup, fence, context.now, why=why, above=above
-        )
+        setup = desired.fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
+        step = holding.arm_managed(observed, claim, takeover, setup, fence, context.now, why=why, above=above)
     if isinstance(step, Arms):
         return _arm_now(road, wanted, account, step)
     road.draft.actions.extend(step.actions)
@@ -491,11 +498,12 @@ def _start_fresh(spec: TradingBotSpec) -> bool:
     return spec.storage.when_unreachable is WhenUnreachable.START_FRESH
 
 
-def fence_parameters(observed: Observed, account: Account, revocation_bound_ms: int) -> FenceParameters:
+def fence_parameters(observed: Observed, account: Account, venue: Venue) -> FenceParameters:
     """What the fence is told about an account."""
     return FenceParameters(
         cluster_id=observed.cluster_id,
-        revocation_bound_ms=revocation_bound_ms,
+        revocation_bound_ms=venue.revocation_bound_ms,
+        key_list_lag_ms=venue.key_list_lag_ms,
         key_type=account.key_type or KeyType.ED25519,
         acknowledged_key_ids=tuple(account.acknowledged_key_ids or ()),
     )

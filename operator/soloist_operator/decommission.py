@@ -232,7 +232,7 @@ def _revoke(farewell: _Farewell, claim: Object) -> Plan:
     farewell.draft.actions.extend(config_map(observed, wanted.preflight))
     farewell.draft.actions.extend(finished_jobs(observed, None, claims.epoch_of(claim)))
     setup = fence_setup(observed, wanted, context.settings)
-    fence = fence_parameters(observed, account, context.settings.venues[spec.venue].revocation_bound_ms)
+    fence = fence_parameters(observed, account, context.settings.venues[spec.venue])
     if under_way:
         # It would stand down by itself; but its evidence may show that there is no key and nothing to revoke.
         ending = holding.walk(

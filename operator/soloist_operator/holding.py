@@ -244,6 +244,7 @@ class FenceParameters:
 
     cluster_id: str
     revocation_bound_ms: int
+    key_list_lag_ms: int
     key_type: KeyType
     acknowledged_key_ids: tuple[str, ...]
 
@@ -260,6 +261,7 @@ class FenceParameters:
             cluster_id=self.cluster_id,
             secret_name=str(secret or epoch_secret_name(ref.name, epoch, nonce)),
             revocation_bound_ms=self.revocation_bound_ms,
+            key_list_lag_ms=self.key_list_lag_ms,
             key_type=self.key_type.value,
             acknowledged_key_ids=self.acknowledged_key_ids,
         )

@@ -60,7 +60,7 @@ def job_attempt(observed: Observed) -> Attempt:
 
 
 def ask(
-    observed: Observed, account: Account, view: AttemptView, setup: FenceSetup
+    observed: Observed, account: Account, view: AttemptView, setup: FenceSetup, key_list_lag_ms: int
 ) -> Identified | Unidentified:
     """One step towards the answer. Evidence counts only from the Job's own pod, for the process that made the Job."""
     ref, job = observed.ref, observed.job(observed.ref.identify)
@@ -68,7 +68,9 @@ def ask(
     if job is None:
         if view.pause_s > 0:
             return Unidentified(_last(observed) or asking, view.pause_s)
-        arguments = IdentifyArguments(view.nonce, static=account.key_policy is KeyPolicy.STATIC)
+        arguments = IdentifyArguments(
+            view.nonce, static=account.key_policy is KeyPolicy.STATIC, key_list_lag_ms=key_list_lag_ms
+        )
         create = Create(JOB, identify_job(ref, arguments, setup), opens=attempt(ref, view.nonce))
         return Unidentified(asking, _LOOK_S, (create,))
     if deleting(job):

@@ -463,7 +463,7 @@ def test_a_stopped_bot_has_no_engine_and_a_halted_one_is_told_so(bench: Bench) -
     bench.apply("paper", spec("Paper", state="Stopped"))
     bench.wait(lambda: bench.get("pod", "paper-0") is None, "paper")
     assert bench.wait_condition("paper", "Ready", "Stopped")["status"] == "False"
-    assert bench.status("paper")["state"] == "Stopped"
+    bench.wait(lambda: bench.status("paper")["state"] == "Stopped", "paper")
 
 
 def test_a_manual_update_waits_for_its_approval(bench: Bench) -> None:

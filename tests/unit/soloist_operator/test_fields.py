@@ -210,7 +210,7 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
         "rollout": _rollout(seen, model),
     }
     if account is not None and claim is not None:
-        fence = fence_parameters(seen, account, 1000)
+        fence = fence_parameters(seen, account, settings.venues[model.venue])
         setup = desired.fence_setup(seen, wanted, settings)
         found["fence"] = fence_job(seen.ref, Verb.TAKEOVER, fence.arguments(seen, claim), setup)
         found["rotation"] = [
