@@ -105,7 +105,12 @@ class OwnKeys:
                 self.accepted.set()
             except (KeysError, FatalError) as error:
                 await retry.pause(str(error))
-        await self._ring.watch(lambda: None)
+        await self._ring.watch(self._switched)
+
+    def _switched(self) -> None:
+        """A signed read with a newer key succeeded, whatever became of the one before."""
+        self.rejected = False
+        self.accepted.set()
 
     async def refused(self) -> None:
         """The venue said 401 or 403: is there a key that works? While it cannot say, this waits."""
