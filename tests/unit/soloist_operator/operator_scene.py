@@ -17,7 +17,17 @@ from soloist_operator.decommission import decide_deletion
 from soloist_operator.heartbeat import EngineRecord, Heartbeat
 from soloist_operator.holding import AttemptView, attempt_view
 from soloist_operator.observe import Observed, Stray
-from soloist_operator.plan import Apply, Create, Delete, ForceDelete, Plan, ScaleToZero, SetFinalizer, SwapClaim, Trim
+from soloist_operator.plan import (
+    Apply,
+    Create,
+    Delete,
+    ForceDelete,
+    Plan,
+    ScaleToZero,
+    SetFinalizer,
+    SwapClaim,
+    Trim,
+)
 from soloist_operator.relocation import Watch
 from soloist_operator.settings import Settings
 from soloist_operator.specs.common import BotRef
@@ -256,26 +266,8 @@ class Stage:
 
     def _carry_out(self, action: Any) -> None:
         match action:
-            case Apply(kind, body) if kind == kinds.CONFIG_MAP:
-                self.change(config_maps=(*self.seen.config_maps, self._stored(body)))
-            case Apply(kind, body) if kind == kinds.VOLUME_CLAIM:
-                others = (
-                    c for c in self.seen.volume_claims if c["metadata"]["name"] != body["metadata"]["name"]
-                )
-                self.change(volume_claims=(*others, self._stored(body)))
-            case Apply(kind, body) if kind == kinds.VOLUME_CLAIM:
-                others = [
-                    c for c in self.seen.volume_claims if c["metadata"]["name"] != body["metadata"]["name"]
-                ]
-                self.change(volume_claims=(*others, self._stored(body)))
             case Apply(kind, body):
-                field = _cron_job(body) if kind == kinds.CRON_JOB else _FIELD_OF[kind]
-                before = getattr(self.seen, field)
-                stored = self._stored(body)
-                if before is not None:
-                    stored["metadata"]["uid"] = before["metadata"]["uid"]
-                    stored["status"] = before.get("status", {})
-                self.change(**{field: stored})
+                self._apply(kind, body)
             case Create(_, body, opens):
                 self.change(jobs=(*self.seen.jobs, self._stored(body)))
                 if opens is not None:
@@ -295,6 +287,23 @@ class Stage:
                     self.memory.close(failed, failed=True, now_s=self.now_s)
             case Trim():
                 raise AssertionError("nobody adds to lists on this stage")
+
+    def _apply(self, kind: kinds.Kind, body: dict[str, Any]) -> None:
+        stored = self._stored(body)
+        if kind == kinds.CONFIG_MAP:
+            self.change(config_maps=(*self.seen.config_maps, stored))
+            return
+        if kind == kinds.VOLUME_CLAIM:
+            name = body["metadata"]["name"]
+            others = (c for c in self.seen.volume_claims if c["metadata"]["name"] != name)
+            self.change(volume_claims=(*others, stored))
+            return
+        field = _cron_job(body) if kind == kinds.CRON_JOB else _FIELD_OF[kind]
+        before = getattr(self.seen, field)
+        if before is not None:
+            stored["metadata"]["uid"] = before["metadata"]["uid"]
+            stored["status"] = before.get("status", {})
+        self.change(**{field: stored})
 
     def _delete(self, kind: kinds.Kind, target: dict[str, Any]) -> None:
         if any(target is stray.pod for stray in self.seen.strays):

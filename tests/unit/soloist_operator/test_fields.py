@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from soloist_fence.api import Verb, claim_name_of
-from soloist_operator import custody, desired, holding
+from soloist_operator import custody, desired, holding, relocation
 from soloist_operator.api.schema import structural
-from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy
+from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy, WhenUnreachable
 from soloist_operator.api.validate import InvalidSpec, validate
 from soloist_operator.decide import fence_parameters
 from soloist_operator.plan import Apply
+from soloist_operator.relocation import Watch
 from soloist_operator.specs import configuration
 from soloist_operator.specs.engine import Arming
 from soloist_operator.specs.jobs import fence_job
@@ -68,6 +69,7 @@ FIELDS: dict[str, Any] = {
     "storage.size": "5Gi",
     "storage.storageClassName": "fast",
     "storage.retain": False,
+    "storage.whenUnreachable": "Wait",
     "network.metricsFrom[].podSelector.matchLabels.*": "v",
     "network.metricsFrom[].podSelector.matchExpressions[].key": "k",
     "network.metricsFrom[].podSelector.matchExpressions[].operator": "NotIn",
@@ -208,6 +210,7 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
         "lease": [a.body for a in desired.lease(seen, 1, model.state) if isinstance(a, Apply)],
         "surroundings": [a.body for a in around if isinstance(a, Apply)],
         "rollout": _rollout(seen, model),
+        "after a lost node": _lodging(seen, model),
     }
     if account is not None and claim is not None:
         fence = fence_parameters(seen, account, settings.venues[model.venue])
@@ -224,6 +227,12 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
 def _claim_name(model: TradingBotSpec) -> str:
     assert model.account is not None
     return claim_name_of("marker:m-1", model.account.subaccount)
+
+
+def _lodging(seen: Any, model: TradingBotSpec) -> Any:
+    """Where the next engine goes while a node is not heard."""
+    start_fresh = model.storage.when_unreachable is WhenUnreachable.START_FRESH
+    return relocation.lodging(seen, Watch(silent_nodes=("node-1",)), start_fresh=start_fresh)
 
 
 def _rollout(seen: Any, model: TradingBotSpec) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.heartbeat import Heartbeat
-from soloist_operator.plan import Again, Blocked, ForceDelete, SetFinalizer
+from soloist_operator.plan import Again, ForceDelete, SetFinalizer
 from soloist_operator.relocation import Watch
 from soloist_operator.takeover import Crowd
 

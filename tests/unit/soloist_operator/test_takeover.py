@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from soloist_operator.heartbeat import Heartbeats
+from soloist_operator.queue import Key
 from soloist_operator.sightings import UNHEARD_S, ApiHealth, NodeLeases, Overruns
 from soloist_operator.takeover import (
     AT_ONCE,
@@ -185,3 +189,45 @@ def test_an_overrun_counts_from_when_we_first_saw_it() -> None:
     assert overruns.seen("uid", 25, overrun=True) == 15
     assert overruns.seen("uid", 26, overrun=False) == 0
     assert overruns.seen("uid", 30, overrun=True) == 0
+
+
+# ---------------------------------------------------------------------------------------------- heartbeats
+
+KEY = Key("bots", "demo")
+
+
+def engine_lease(pod_uid: str, renewed: int, *, admitted: str = "new", epoch: int = 2) -> dict[str, object]:
+    told = {"podUid": pod_uid, "epoch": epoch, "incarnation": "1", "state": "ACTIVE", "ready": True}
+    return {
+        "metadata": {
+            "annotations": {
+                "soloist.trade/engine": json.dumps(told),
+                "soloist.trade/admitted-pod-uid": admitted,
+            }
+        },
+        "spec": {"holderIdentity": f"{pod_uid}/1", "renewTime": f"2026-01-01T00:00:{renewed:02d}Z"},
+    }
+
+
+def test_a_thawed_engine_does_not_renew_for_the_admitted_one() -> None:
+    beats = Heartbeats()
+    beats.note(KEY, engine_lease("new", 0), 0)
+    for second in range(1, 40):
+        assert not beats.note(KEY, engine_lease("zombie", second, epoch=1), second)
+    seen = beats.view(KEY, 40)
+    assert seen.silent
+    assert seen.silent_s == 40
+    assert seen.record is not None
+    assert seen.record.pod_uid == "new"
+
+
+def test_a_silent_node_wakes_its_bots_and_a_crowd_is_counted() -> None:
+    beats = Heartbeats()
+    for count, node in enumerate(("a", "a", "b", None)):
+        key = Key("bots", f"bot-{count}")
+        beats.note(key, engine_lease("new", 0), 0.0)
+        beats.place(key, node)
+    beats.note(Key("bots", "bot-2"), engine_lease("new", 1), 20.0)
+    assert [key.name for key in beats.on_nodes(("a",))] == ["bot-0", "bot-1"]
+    assert beats.crowd(20.0) == (4, 3)
+    assert beats.crowd(700.0) == (0, 0), "who is silent for ten minutes is no witness"
