@@ -18,9 +18,12 @@ from soloist_operator.service import Service
 SETTINGS_FILE = Path("/etc/soloist/settings.yaml")
 
 
-@click.group()
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="In a cluster the chart runs it. From a checkout: soloist-operator run --settings FILE --kubeconfig FILE",
+)
 def main() -> None:
-    """Keep TradingBots as their owners declared them."""
+    """Keep TradingBots as their owners declared them: one engine per account, whatever happens to its node."""
 
 
 @main.command()
