@@ -10,11 +10,11 @@ from collections.abc import Callable
 from soloist_fence.api import Verb, nonce_from
 
 from soloist_operator import kinds, relocation, takeover
-from soloist_operator.api.status import Phase
+from soloist_operator.api.status import ConditionType, Phase
 from soloist_operator.apply import Writer, timestamp
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.cluster import Cluster
-from soloist_operator.conditions import FALSE, could_not_look
+from soloist_operator.conditions import FALSE, NOT_YET, TRUE, could_not_look
 from soloist_operator.decide import Context, decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.errors import (
@@ -154,6 +154,8 @@ class Loop:
         stopped = any(c["reason"] == takeover.STOPPED for c in (plan.status or {}).get("conditions", ()))
         (self._stopped.add if stopped else self._stopped.discard)(key)
         self._metrics.takeovers_stopped.set(len(self._stopped))
+        if plan.status is not None and seen.claim is not None and not deleting(seen.bot):
+            self._metrics.keys(name_of(seen.claim), _unhealthy_keys(plan.status))
 
     def _context(self, key: Key, seen: Observed) -> Context:
         now_s = self._clock()
@@ -215,6 +217,14 @@ def _cause(claim: Object | None) -> str | None:
     """Why the last epoch of a claim was opened, when that was a takeover."""
     reason = dig(claim, "status", "reason")
     return str(reason) if reason in set(takeover.Cause) else None
+
+
+def _unhealthy_keys(status: Object) -> str | None:
+    """The reason of KeysHealthy in a status, None when it is fine or not yet judged."""
+    keys = next((c for c in status["conditions"] if c["type"] == ConditionType.KEYS_HEALTHY.value), None)
+    if keys is None or keys["status"] == TRUE or keys["reason"] == NOT_YET.reason:
+        return None
+    return str(keys["reason"])
 
 
 def refused(status: Object, reason: str, message: str) -> Object:

@@ -22,7 +22,7 @@ from soloist_kalshi.signing import Signer
 async def main():
     told = json.load(sys.stdin)
     signer = Signer.from_pem(told["key_id"], told["private_key"].encode())
-    url = "https://soloist-exchange.soloist-system.svc:8443/trade-api/v2"
+    url = "https://localhost:8443/trade-api/v2"
     async with RestClient(url, signer, ca_file="/etc/soloist-exchange/ca.crt") as client:
         number = await client.create_subaccount()
         transfer = SubaccountTransfer(client_transfer_id=str(uuid.uuid4()), from_subaccount=0, to_subaccount=number, amount_cents=100000)
