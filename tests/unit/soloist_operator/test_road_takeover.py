@@ -8,7 +8,7 @@ import pytest
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.heartbeat import Heartbeat
 from soloist_operator.plan import Again, ForceDelete, SetFinalizer
-from soloist_operator.relocation import Watch
+from soloist_operator.relocation import Watch, dismiss
 from soloist_operator.takeover import Crowd
 
 from tests.unit.soloist_operator.operator_scene import (
@@ -117,24 +117,65 @@ def test_a_lost_node_is_taken_over_in_the_order_of_the_protocol() -> None:
     assert stage.seen.bot["status"]["resolved"]["stateGeneration"] == "1"
 
 
-def test_without_fence_evidence_no_pod_is_deleted_by_force() -> None:
-    """Whoever lowers or raises a number somewhere does not free a name: the key's Secret in the pod's own volumes counts."""
+def armed_above() -> Stage:
+    """The fence published epoch 2, the template is applied and seen, the pod of epoch 1 is still there."""
     stage = trading()
     lose_the_node(stage)
-    stage.settle()
-    assert stage.seen.claim["status"]["phase"] == "Fencing"
-    claim = stage.seen.claim
-    stage.change(claim=merged(claim, {"status": {"phase": "Active", "evidence": {"outcome": "Failed"}}}))
-    stage.change(stateful_set=stage.seen.stateful_set)
+    fenced(stage)
+    stage.run()
     stage.see_stateful_set()
-    for _ in range(3):
-        assert not any(isinstance(action, ForceDelete | SetFinalizer) for action in stage.run().actions)
-    annotated = {"metadata": {"annotations": {"soloist.trade/epoch": "0"}}}
+    return stage
+
+
+def test_a_pod_below_the_published_epoch_may_be_deleted_by_force() -> None:
+    stage = armed_above()
+    dismissal = dismiss(stage.seen, NODE_LOST, start_fresh=True)
+    assert dismissal is not None
+    assert isinstance(dismissal.actions[0], ForceDelete)
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        {"claim": {"status": {"evidence": {"outcome": "Failed"}}}},
+        {"claim": {"status": {"evidence": None}}},
+        {"claim": {"status": {"phase": "Fencing"}}},
+        {"claim": {"status": {"epoch": 1}}},
+        {"claim": {"spec": {"holder": {"uid": "another bot"}}}},
+        {"pod": {"spec": {"volumes": []}}},
+        {
+            "pod": {
+                "spec": {"volumes": [{"name": "epoch-key", "secret": {"secretName": "demo-key-e2-nonce"}}]}
+            }
+        },
+        {
+            "pod": {
+                "spec": {"volumes": [{"name": "epoch-key", "secret": {"secretName": "demo-key-e0-nonce"}}]}
+            }
+        },
+        {
+            "pod": {
+                "spec": {"volumes": [{"name": "epoch-key", "secret": {"secretName": "another-key-e1-nonce"}}]}
+            }
+        },
+    ],
+    ids=str,
+)
+def test_without_fence_evidence_above_its_key_no_pod_is_deleted_by_force(without: dict[str, Any]) -> None:
+    """Whoever writes a number somewhere frees no name: the Secret in the pod's own volumes, which nobody can edit, counts."""
+    stage = armed_above()
+    for field, change in without.items():
+        stage.change(**{field: merged(getattr(stage.seen, field), change)})
+    assert dismiss(stage.seen, NODE_LOST, start_fresh=True) is None
+
+
+def test_an_edited_annotation_frees_no_name() -> None:
     stage = trading()
-    stage.change(pod=merged(stage.seen.pod, annotated))
+    annotations = {**stage.seen.pod["metadata"]["annotations"], "soloist.trade/epoch": "0"}
+    stage.change(pod=merged(stage.seen.pod, {"metadata": {"annotations": annotations}}))
     lose_the_node(stage)
-    plan = stage.run()
-    assert not any(isinstance(action, ForceDelete | SetFinalizer) for action in plan.actions)
+    assert not any(isinstance(action, ForceDelete | SetFinalizer) for action in stage.run().actions)
+    assert dismiss(stage.seen, NODE_LOST, start_fresh=True) is None
 
 
 def test_a_hung_engine_on_a_live_node_keeps_its_volume_and_is_proven_dead() -> None:
