@@ -61,20 +61,8 @@ def marker_of(identity: str) -> str | None:
 
 def claim_name_of(identity: str, subaccount: int) -> str:
     """Name of the AccountClaim of one account and subaccount; `identity` is the evidence's `accountIdentity`."""
-    return _CLAIM_PREFIX + _digest(f"{identity}|{subaccount}")
-
-
-def _digest(text: str) -> str:
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-    return _base_36(number).rjust(50, "0")[-_CLAIM_HASH_LENGTH:]
-
-
-def claim_name(venue: str, namespace: str, secret_name: str, subaccount: int) -> str:
-    """Name of the AccountClaim of one account, as the TradingBot names it.
-
-    `venue` is the profile's name, `namespace` the bot's, `secret_name` the management (or Static) Secret's.
-    """
-    return _CLAIM_PREFIX + _digest(f"{venue}|{namespace}|{secret_name}|{subaccount}")
+    digest = int.from_bytes(hashlib.sha256(f"{identity}|{subaccount}".encode()).digest(), "big")
+    return _CLAIM_PREFIX + _base_36(digest).rjust(50, "0")[-_CLAIM_HASH_LENGTH:]
 
 
 def claim_hash(claim: str) -> str:

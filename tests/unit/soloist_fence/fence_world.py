@@ -18,7 +18,7 @@ from soloist_fence.api import (
     Reason,
     Slot,
     VenueKey,
-    claim_name,
+    claim_name_of,
     epoch_secret_name,
     marker_key_nonce,
     venue_key_name,
@@ -50,7 +50,7 @@ from soloist_fence.commands import (
 )
 from soloist_fence.errors import FenceError, NoAnswerError, RestrictedKeyRefusedError
 
-CLAIM = claim_name("simulator", "bots", "demo-management-key", 0)
+CLAIM = claim_name_of("marker:m", 0)
 CLUSTER_ID = "6f0c5b7e-0000-4000-8000-000000000001"
 MANAGEMENT_KEY = VenueKey("management", "by hand", frozenset({"read", "write"}))
 BOT = "demo"
