@@ -41,6 +41,9 @@ VALID = yes("Valid", "the spec is valid")
 NOT_YET = Verdict(UNKNOWN, "NotYet", "an earlier step comes first")
 
 WAITING_FOR_APPROVAL = "WaitingForApproval"
+WAITING_FOR_TURN = "WaitingForTurn"
+WAITING = frozenset({WAITING_FOR_APPROVAL, WAITING_FOR_TURN})
+"""Why Updated may be False of a bot that is Ready: what runs is good, and what is to come has time."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Findings:
     def ready(self) -> Verdict:
         """The summary: the first bad judgement in the order in which a bot comes up, else the first that is missing."""
         judged = (self.specification, self.claimed, self.fenced, self.updated, self.engine)
-        bad = [v for v in judged if v.status == FALSE and v.reason != WAITING_FOR_APPROVAL]
+        bad = [v for v in judged if v.status == FALSE and v.reason not in WAITING]
         for verdict in (*bad, *(v for v in judged if v.status == UNKNOWN)):
             return replace(verdict, status=FALSE)
         return yes("Ready", "the engine is reconciled with the venue and trades as asked")
@@ -144,8 +147,9 @@ _ANNOUNCED = (
     ConditionType.ACCOUNT_CLAIMED.value,
     ConditionType.FENCED.value,
     ConditionType.KEYS_HEALTHY.value,
+    ConditionType.PROTECTED.value,
 )
-_QUIET_REASONS = frozenset({"NotYet", "NotNeeded"})
+_QUIET_REASONS = frozenset({"NotYet", "NotNeeded", "Declared", "Kept"})
 
 
 def announcements(bot: Object, status: Object) -> tuple[Announce, ...]:

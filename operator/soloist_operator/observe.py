@@ -41,6 +41,16 @@ class Stray:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Where else the engine might run. Only looked for while its node is cordoned; `why`: we could not look."""
+
+    nodes: tuple[Object, ...] = ()
+    volume: Object | None = None
+    """The PersistentVolume that the engine's pod mounts, None while nothing is bound."""
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Observed:
     """One bot and everything around it, as it was a moment ago."""
 
@@ -71,6 +81,8 @@ class Observed:
     """The CronJob that audits the account."""
     holder_gone: bool = False
     """Somebody else holds the claim, and was looked for live and does not exist."""
+    elsewhere: Elsewhere | None = None
+    """None unless the engine's node is cordoned."""
     namespace_ending: bool = False
     """The bot is being deleted, and its namespace with it: no Job can be made here any more."""
 
@@ -197,6 +209,7 @@ class Observer:
             jobs = group.create_task(find(kinds.JOB, namespace, selector))
             pods = group.create_task(find(kinds.POD, namespace, selector))
         pod = await get(kinds.POD, namespace, ref.pod)
+        node = await self._node_of(pod)
         seen = Observed(
             bot=bot,
             ref=ref,
@@ -211,7 +224,8 @@ class Observer:
             jobs=tuple(jobs.result()),
             pods=tuple(pods.result()),
             pod=pod,
-            node=await self._node_of(pod),
+            node=node,
+            elsewhere=await self._elsewhere(pod, node, volumes.result()),
             strays=await self._strays(ref, pods.result()),
             claim=claim.result(),
             audit=audit.result(),
@@ -254,6 +268,21 @@ class Observer:
         except ClusterError as error:
             return NodeSight(Sight.UNSEEN, why=str(error))
         return NodeSight(Sight.ABSENT) if node is None else NodeSight(Sight.PRESENT, node)
+
+    async def _elsewhere(
+        self, pod: Object | None, node: NodeSight, volume_claims: list[Object]
+    ) -> Elsewhere | None:
+        """The other nodes, and what binds the pod's volume to its own."""
+        if pod is None or not dig(node.node, "spec", "unschedulable"):
+            return None
+        mounted = state_claim(pod["spec"])
+        bound = next((dig(c, "spec", "volumeName") for c in volume_claims if name_of(c) == mounted), None)
+        try:
+            nodes = await self._reader.find(kinds.NODE, None)
+            volume = await self._reader.get(kinds.VOLUME, None, str(bound)) if bound else None
+        except ClusterError as error:
+            return Elsewhere(why=str(error))
+        return Elsewhere(tuple(nodes), volume)
 
     async def _cluster(self) -> str:
         if self._cluster_id is None:

@@ -16,7 +16,7 @@ from soloist_operator.heartbeat import Heartbeats
 from soloist_operator.kinds import Kind
 from soloist_operator.loop import Loop, RunFailedError, delay_s
 from soloist_operator.metrics import Metrics
-from soloist_operator.objects import Object, dig, label
+from soloist_operator.objects import Object, dig, label, name_of
 from soloist_operator.queue import Key, WorkQueue
 from soloist_operator.settings import Settings
 from soloist_operator.sightings import LOOK_S, WRITES_UNSEEN_S, Sightings
@@ -52,6 +52,7 @@ class Service:
         self._sightings = Sightings()
         self._freshness = Freshness()
         self._due_s: dict[Key, float] = {}
+        self._cordoned: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._queue = WorkQueue(clock=clock)
         self._cluster: Cluster | None = None
@@ -114,6 +115,9 @@ class Service:
 
     async def noticed(self, kind: Kind, body: Object, *, deleted: bool) -> None:
         """An event of a watched kind. Returns at once: the work is done by the workers."""
+        if kind == kinds.NODE:
+            await self._noticed_node(body, deleted=deleted)
+            return
         key = bot_of(kind, body)
         if key is None or key.namespace not in self._settings.watch_namespaces:
             return  # claims are cluster-wide: their holder may be another installation's bot
@@ -122,6 +126,16 @@ class Service:
         if kind == kinds.LEASE and not deleted and not self._heartbeats.note(key, body, self._clock()):
             return
         await self._queue.add(key)
+
+    async def _noticed_node(self, node: Object, *, deleted: bool) -> None:
+        """Wake a node's bots when it is cordoned. The rest of what a node says is read when it matters."""
+        name = name_of(node)
+        if deleted or not dig(node, "spec", "unschedulable"):
+            self._cordoned.discard(name)
+        elif name not in self._cordoned:
+            self._cordoned.add(name)
+            for key in list(self._heartbeats.on_nodes((name,))):
+                await self._queue.add(key)
 
     # ------------------------------------------------------------------------------------------ tasks
 

@@ -65,6 +65,16 @@ class TradingBotStatus(Block):
     config_hash: str | None = Field(default=None, description="The configuration that the pod runs.")
     key_id: str | None = Field(default=None, description="The key that the engine uses.")
     resolved: Annotated[dict[str, str], Field(description="Defaults and profiles, resolved.")] | None = None
+    rollout: (
+        Annotated[
+            dict[str, str],
+            Field(
+                description="`good`: the template with which the engine was ready last, put back when another one fails. `refused`: "
+                "the fingerprint of the one that failed, and `why`."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Phase(enum.StrEnum):

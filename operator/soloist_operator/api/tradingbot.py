@@ -72,8 +72,9 @@ class UpdatePolicy(enum.StrEnum):
 
 
 class DisruptionPolicy(enum.StrEnum):
-    """What a drain may do to the bot."""
+    """Who moves the bot off a node that is drained."""
 
+    HANDOVER = "Handover"
     BLOCK = "Block"
     ALLOW = "Allow"
 
@@ -283,17 +284,19 @@ class Update(Block):
 
     policy: UpdatePolicy = Field(
         default=UpdatePolicy.AUTOMATIC,
-        description="Automatic: at once, by an orderly stop. Manual: after the annotation soloist.trade/approve-update names the "
-        "revision that condition Updated shows.",
+        description="Automatic: at once, by an orderly stop; what the operator alone changed (its default image) one bot after "
+        "the other. Manual: after the annotation soloist.trade/approve-update names what condition Updated shows.",
     )
 
 
 class Disruption(Block):
-    """What the PodDisruptionBudget permits."""
+    """What a drain may do to the bot."""
 
     policy: DisruptionPolicy = Field(
-        default=DisruptionPolicy.BLOCK,
-        description="Block: no eviction; a drain waits until you stop the bot. Allow: a drain evicts the pod, which stops in order.",
+        default=DisruptionPolicy.HANDOVER,
+        description="Handover: no eviction; when the node is cordoned the operator stops the engine in order and starts it on "
+        "another node that can take it. Block: no eviction; a drain waits until you stop the bot. Allow: a drain evicts the pod, "
+        "which stops in order. Default Handover.",
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from soloist_fence.api import Verb, claim_name_of
 from soloist_operator import custody, desired, holding, relocation
+from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.schema import structural
 from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy, WhenUnreachable
 from soloist_operator.api.validate import InvalidSpec, validate
-from soloist_operator.decide import fence_parameters
 from soloist_operator.plan import Apply
 from soloist_operator.relocation import Watch
 from soloist_operator.specs import configuration
@@ -290,5 +290,5 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         State.RUNNING,
         UpdatePolicy.AUTOMATIC,
     )
-    assert (model.storage.size, model.storage.retain, model.disruption.policy.value) == ("1Gi", True, "Block")
+    assert (model.storage.size, model.storage.retain, model.disruption.policy.value) == ("1Gi", True, "Handover")
     assert model.trading.cancel_on_stop is True
