@@ -46,9 +46,8 @@ def audit(attempt: Attempt, *, reap: bool) -> Machine[Audited]:
     if reap and zombie_keys(attempt, claim, keys):
         reaped, keys = yield from reap_stale(attempt, keys)
     orders = (yield from ListOrders().ask()).orders
-    claim = yield from still_ours(
-        attempt
-    )  # what was just seen means something else once another attempt is open
+    # What was just seen means something else once another attempt is open.
+    claim = yield from still_ours(attempt)
     return judge(attempt, claim, keys, orders, reaped=reaped)
 
 

@@ -65,9 +65,9 @@ def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
             raise higher_epoch(attempt, highest)
         ours = of_this_claim(attempt, listing.orders)
         resting = [order for order in ours if order.resting]
-        if not resting and listing.as_of_ms > settled_ms and ours == previous:
-            return Quiet(len(ours), len(cancelled), groups, len(attempt.old_keys))
         unsettled = bool(resting) or listing.as_of_ms <= settled_ms
+        if not unsettled and ours == previous:
+            return Quiet(len(ours), len(cancelled), groups, len(attempt.old_keys))
         previous = None if unsettled else ours
         if unsettled and (yield from Now().ask()) >= attempt.deadline_ms:
             raise not_quiet(resting)
