@@ -12,13 +12,13 @@ from typing import Any
 from soloist_fence.api import Verb
 
 from soloist_operator import attempts, claims, conditions, custody, holding, kinds, ownership
+from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy
 from soloist_operator.api.validate import InvalidSpec, validate
 from soloist_operator.attempts import attempt_of
 from soloist_operator.claims import Whose
 from soloist_operator.conditions import NOT_NEEDED, Findings, Verdict, no, yes
-from soloist_operator.decide import Context, fence_parameters
 from soloist_operator.desired import config_map, fence_setup, finished_jobs, resolve
 from soloist_operator.kinds import BOT_FINALIZER, FENCE_FINALIZER, GROUP
 from soloist_operator.objects import (
@@ -43,6 +43,7 @@ from soloist_operator.plan import (
     SetFinalizer,
     SwapClaim,
 )
+from soloist_operator.road import Context
 
 ANNOTATION_ABANDON = f"{GROUP}/abandon"
 POD_LOOK_S = 5.0

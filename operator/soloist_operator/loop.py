@@ -15,7 +15,7 @@ from soloist_operator.apply import Writer, timestamp
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.cluster import Cluster
 from soloist_operator.conditions import FALSE, NOT_YET, TRUE, could_not_look
-from soloist_operator.decide import Context, decide
+from soloist_operator.decide import decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.errors import (
     ClusterError,
@@ -32,6 +32,7 @@ from soloist_operator.observe import CouldNotLook, Gone, Observed, Observer
 from soloist_operator.plan import Again, Blocked, Done, Outcome, Plan, SwapClaim
 from soloist_operator.queue import Key
 from soloist_operator.relocation import Watch
+from soloist_operator.road import Context
 from soloist_operator.settings import Settings
 from soloist_operator.sightings import Sightings
 from soloist_operator.specs.common import BotRef

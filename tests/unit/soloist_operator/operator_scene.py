@@ -12,7 +12,7 @@ from soloist_fence.api import Verb
 from soloist_operator import kinds
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.death import NodeSight, Sight
-from soloist_operator.decide import Context, decide
+from soloist_operator.decide import decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.heartbeat import EngineRecord, Heartbeat
 from soloist_operator.holding import AttemptView, attempt_view
@@ -29,6 +29,7 @@ from soloist_operator.plan import (
     Trim,
 )
 from soloist_operator.relocation import Watch
+from soloist_operator.road import Context
 from soloist_operator.settings import Settings
 from soloist_operator.specs.common import BotRef
 from soloist_operator.specs.network import Address

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from soloist_fence.api import claim_name_of
+from soloist_operator.children import CHECK_RETRY_S
 from soloist_operator.conditions import same_status
-from soloist_operator.decide import CHECK_RETRY_S
 from soloist_operator.plan import (
     AT_ONCE,
     Again,
