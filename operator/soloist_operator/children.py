@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from soloist_operator import (
     claims,
     conditions,
-    custody,
     desired,
     judgements,
     kinds,
@@ -226,7 +225,7 @@ def run(road: Road, wanted: Desired, arming: Arming | None) -> Plan:
 
 
 def _bring_up_to_date(road: Road, wanted: Desired) -> Plan:
-    """The StatefulSet is as declared: does the pod come from it, is the engine ready with it, and may it stay where it is?"""
+    """Of a StatefulSet as declared: does the pod come from it, is the engine ready with it, may it stay where it is."""
     observed, chosen, context = road.observed, road.chosen, road.context
     assert chosen is not None, "only called for a valid spec"
     engine = judgements.engine_verdict(

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 
 from soloist_operator import claims
 from soloist_operator.api.status import Phase
-from soloist_operator.api.tradingbot import UpdatePolicy
 from soloist_operator.claims import Whose
-from soloist_operator.conditions import WAITING_FOR_APPROVAL, Verdict, no, yes
+from soloist_operator.conditions import Verdict, no
 from soloist_operator.death import TERMINAL_PHASES, Proven, proof_of_death
 from soloist_operator.kinds import FENCE_FINALIZER, GROUP, LEASE, POD
-from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, label, name_of, uid_of
+from soloist_operator.objects import annotation, deleting, dig, finalizers, name_of, uid_of
 from soloist_operator.observe import Observed
 from soloist_operator.plan import Action, Apply, Delete, SetFinalizer
 from soloist_operator.specs import engine
 from soloist_operator.specs.engine import ANNOTATION_ADMITTED, ANNOTATION_EPOCH, ANNOTATION_STATE
 
-ANNOTATION_APPROVE = f"{GROUP}/approve-update"
 ANNOTATION_ACKNOWLEDGE = f"{GROUP}/acknowledge-unproven"
 """A person's word, on the TradingBot: the pod of this uid is dead, or harmless. A uid never comes back, so it counts once."""
-_REVISION_LABEL = "controller-revision-hash"
 
 
 @dataclass(frozen=True)
@@ -144,38 +141,3 @@ def strays(observed: Observed) -> tuple[Action, ...]:
         elif isinstance(proof := proof_of_death(stray.pod, stray.node), Proven):
             actions.append(SetFinalizer(POD, stray.pod, FENCE_FINALIZER, present=False, why=proof.how))
     return tuple(actions)
-
-
-def seen_by_controller(stateful_set: Object | None) -> bool:
-    """Whether the next pod will come from the template as it is now."""
-    generation = dig(stateful_set, "metadata", "generation")
-    return generation is not None and dig(stateful_set, "status", "observedGeneration") == generation
-
-
-def outdated(stateful_set: Object | None, pod: Object) -> str | None:
-    """The revision that the pod should have and has not; None when it is current or the controller has not looked yet."""
-    if stateful_set is None or not seen_by_controller(stateful_set):
-        return None
-    wanted = dig(stateful_set, "status", "updateRevision")
-    return None if not wanted or label(pod, _REVISION_LABEL) == wanted else str(wanted)
-
-
-def rollout(observed: Observed, policy: UpdatePolicy) -> Custody | Verdict:
-    """Bring a changed template to the pod; only called when the StatefulSet is as declared.
-
-    Returns the verdict for condition Updated when there is nothing to do.
-    """
-    pod = observed.pod
-    if pod is None:
-        return no("WaitingForPod", "the engine pod is being made")
-    if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
-        return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
-    revision = outdated(observed.stateful_set, pod)
-    if revision is None:
-        return yes("Current", "the pod runs the configuration and the image that the spec asks for")
-    if policy is UpdatePolicy.MANUAL and annotation(observed.bot, ANNOTATION_APPROVE) != revision:
-        return no(
-            WAITING_FOR_APPROVAL,
-            f"a new template waits: kubectl annotate --overwrite tbs {observed.ref.name} {ANNOTATION_APPROVE}={revision}",
-        )
-    return Custody((Delete(POD, pod, f"its template changed to revision {revision}"),))

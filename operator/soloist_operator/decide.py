@@ -56,7 +56,8 @@ def decide(observed: Observed, context: Context) -> Plan:
     spec = _valid_spec(observed, context.settings)
     if isinstance(spec, InvalidSpec):
         return _invalid(road, spec)
-    road.chosen = rollout.choose(observed.bot, spec, context.settings, turn=context.turn)
+    free = context.turn or spec.state is State.STOPPED  # nothing is disturbed
+    road.chosen = rollout.choose(observed.bot, spec, context.settings, turn=free)
     spec, road.context = road.chosen.spec, replace(context, settings=road.chosen.settings)
     leaving = drain.judge(observed, spec, context.watch.silent_nodes)
     road.move = leaving if isinstance(leaving, drain.Move) else None

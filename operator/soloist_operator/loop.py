@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from soloist_fence.api import Verb, nonce_from
 
-from soloist_operator import kinds, relocation, takeover
+from soloist_operator import kinds, relocation, rollout, takeover
 from soloist_operator.api.status import ConditionType, Phase
 from soloist_operator.apply import Writer, timestamp
 from soloist_operator.attempts import AttemptMemory
@@ -72,6 +72,8 @@ class Loop:
         self._blind_since_s: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
         self._stopped: set[Key] = set()
+        self._trials = rollout.Trials()
+        self._turns = rollout.Turns()
         self._clock = clock
         self._memory = AttemptMemory()
         self._observer = Observer(cluster, clock=clock)
@@ -127,6 +129,8 @@ class Loop:
         self._blind_since_s.pop(key, None)
         self._in_flight.discard(key)
         self._stopped.discard(key)
+        self._trials.forget(key)
+        self._turns.take(key, self._clock(), wanted=False)
 
     async def _look_at_node(self, key: Key, seen: Observed) -> None:
         """Read the Lease of a node live, in a run that may have to judge it: the list of all is some seconds old."""
@@ -171,7 +175,19 @@ class Loop:
                 for verb in (Verb.IDENTIFY, Verb.TAKEOVER, Verb.RELEASE)
             },
             restored=self._is_restored(seen),
+            turn=self._turns.take(
+                key, now_s, wanted=not deleting(seen.bot) and rollout.unasked(seen, self._settings)
+            ),
+            trial_s=self._trial_s(key, seen, now_s),
         )
+
+    def _trial_s(self, key: Key, seen: Observed, now_s: float) -> float:
+        """How long the engine's pod has been up and not ready."""
+        if seen.pod is None:
+            self._trials.forget(key)
+            return 0.0
+        counting = rollout.counts(seen, self._heartbeats.view(key, now_s))
+        return self._trials.seen(key, uid_of(seen.pod), now_s, counting=counting)
 
     def _is_restored(self, seen: Observed) -> bool:
         """Whether a claim may come from the backup that was restored: this process has opened no epoch of it."""

@@ -39,6 +39,8 @@ from soloist_operator.specs.engine import ANNOTATION_EPOCH, state_claim
 BUDGET_S = 120.0
 """How long the engine of a new template may take to get ready; what the venue or a person holds up does not count."""
 TRIAL_LOOK_S = 10.0
+CHOOSE_LOOK_S = 0.05
+"""At once, but after the status was written: what is refused must be on record before anything else is made."""
 TURN_LOOK_S = 15.0
 SPACING_S = 30.0
 """Between the end of one replacement that nobody asked for and the next, over all bots."""
@@ -307,6 +309,8 @@ def replacement(
         return no("WaitingForPod", "the engine pod is being made")
     if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
         return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
+    if not seen_by_controller(observed.stateful_set):
+        return no("RollingOut", "the StatefulSet controller has not looked at the template yet")
     revision = outdated(observed.stateful_set, pod)
     if revision is None:
         return yes("Current", "the pod runs the configuration and the image that the spec asks for")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from soloist_fence.api import Verb, claim_name_of
-from soloist_operator import custody, desired, holding, relocation
+from soloist_operator import desired, holding, relocation, rollout
 from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.schema import structural
 from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy, WhenUnreachable
@@ -239,7 +239,7 @@ def _rollout(seen: Any, model: TradingBotSpec) -> str:
     """What a pod of an older revision leads to."""
     waiting = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "updateRevision": "new"}}
     return type(
-        custody.rollout(replace(seen, stateful_set=waiting, pod=running_pod()), model.update.policy)
+        rollout.replacement(replace(seen, stateful_set=waiting, pod=running_pod()), model.update.policy)
     ).__name__
 
 
