@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soloist_operator import claims
+from soloist_operator import claims, safety
 from soloist_operator.api.status import Phase
 from soloist_operator.claims import Whose
 from soloist_operator.conditions import Verdict, no
@@ -124,6 +124,7 @@ def _discharge(observed: Observed) -> tuple[Action, ...]:
         epoch=int(epoch) if epoch else None,
         desired_state=annotation(lease, ANNOTATION_STATE) or "",
         admitted_pod_uid="",
+        given_back=safety.given_back(observed),
     )
     return (Apply(LEASE, told),)
 

@@ -22,6 +22,7 @@ from soloist_operator import (
     ownership,
     relocation,
     rollout,
+    safety,
     takeover,
 )
 from soloist_operator.accounts import with_account
@@ -187,6 +188,7 @@ def _facts(road: Road, spec: TradingBotSpec) -> None:
         "image": engine.get("image"),
         "configHash": annotation(pod, ANNOTATION_CONFIG),
         "keyId": current_key or known_key,
+        "safety": safety.remembered(observed, road.context.heartbeat),
         "rollout": None if road.chosen is None else road.chosen.memory.shown(),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from soloist_fence.api import claim_hash
 
-from soloist_operator import custody, kinds
+from soloist_operator import custody, kinds, safety
 from soloist_operator.api.tradingbot import Rotation, State, TradingBotSpec
 from soloist_operator.holding import FenceParameters
 from soloist_operator.kinds import Kind
@@ -112,6 +112,7 @@ def lease(observed: Observed, epoch: int | None, state: State) -> Iterator[Apply
         epoch=epoch,
         desired_state=told.value,
         admitted_pod_uid=custody.admitted(observed),
+        given_back=safety.given_back(observed),
     )
     yield from missing(kinds.LEASE, declared, observed.lease)
 

@@ -19,7 +19,7 @@ from soloist_operator.specs.engine import (
     ANNOTATION_STATE,
 )
 
-__all__ = ["SILENT_AFTER_S", "EngineRecord", "Heartbeat", "Heartbeats", "engine_record"]
+__all__ = ["SILENT_AFTER_S", "EngineRecord", "Heartbeat", "Heartbeats", "engine_record", "lasting"]
 
 CROWD_MEMORY_S = 600.0
 """A bot that has been silent for longer is broken in its own way, and no witness against the API server."""
@@ -38,6 +38,8 @@ class EngineRecord:
     ready: bool
     reason: str
     message: str
+    safety: Object | None = None
+    """What a start without a journal may believe (docs/interfaces.md "Lease"); only a Live engine has one."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def engine_record(lease: Object) -> EngineRecord | None:
             ready=document["ready"] is True,
             reason=str(document.get("reason") or ""),
             message=str(document.get("message") or ""),
+            safety=document.get("safety") if isinstance(document.get("safety"), dict) else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # an engine that writes nonsense is as good as mute
@@ -154,4 +157,10 @@ def _shown(record: EngineRecord | None) -> tuple[object, ...] | None:
     """The part of a record that decides; a message may change with every renewal."""
     if record is None:
         return None
-    return (record.pod_uid, record.epoch, record.key_id, record.state, record.ready, record.reason)
+    shown = (record.pod_uid, record.epoch, record.key_id, record.state, record.ready, record.reason)
+    return (*shown, lasting(record.safety))
+
+
+def lasting(safety: Object | None) -> tuple[object, ...]:
+    """The part of a safety record that stands until something happens."""
+    return tuple(dig(safety, name) for name in ("day", "latches", "groups"))

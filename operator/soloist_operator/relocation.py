@@ -138,7 +138,7 @@ def key_epoch(observed: Observed) -> float:
 def lost(observed: Observed, watch: Watch) -> bool:
     """Whether nobody can make the old engine stop, so that what it may write to is no place for the next one."""
     pod = observed.pod
-    if watch.due and pod is not None and acknowledged(observed, uid_of(pod)):
+    if pod is not None and acknowledged(observed, uid_of(pod)):
         return True
     silent = dig(pod, "spec", "nodeName") in watch.silent_nodes
     return silent or _node(observed) in {Node.ABSENT, Node.OUT_OF_SERVICE} or _cause(observed) in UNREACHABLE

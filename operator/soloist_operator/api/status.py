@@ -65,6 +65,16 @@ class TradingBotStatus(Block):
     config_hash: str | None = Field(default=None, description="The configuration that the pod runs.")
     key_id: str | None = Field(default=None, description="The key that the engine uses.")
     resolved: Annotated[dict[str, str], Field(description="Defaults and profiles, resolved.")] | None = None
+    safety: (
+        Annotated[
+            dict[str, Any],
+            Field(
+                description="The engine's safety record, as of its last change of latches, order groups or day.",
+                json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+            ),
+        ]
+        | None
+    ) = None
     rollout: (
         Annotated[
             dict[str, str],

@@ -332,9 +332,21 @@ def disruption_budget(bot: BotRef, spec: TradingBotSpec) -> Object:
     )
 
 
-def lease(bot: BotRef, *, epoch: int | None, desired_state: str, admitted_pod_uid: str) -> Object:
-    """Our part of the Lease: what the engine must know within 5 s. `spec` belongs to the engine."""
+def lease(
+    bot: BotRef,
+    *,
+    epoch: int | None,
+    desired_state: str,
+    admitted_pod_uid: str,
+    given_back: str | None = None,
+) -> Object:
+    """Our part of the Lease: what the engine must know within 5 s.
+
+    `spec` belongs to the engine, and so does its annotation, but for what an earlier one said and a new Lease has forgotten.
+    """
     annotations = {ANNOTATION_STATE: desired_state, ANNOTATION_ADMITTED: admitted_pod_uid}
     if epoch is not None:
         annotations[ANNOTATION_EPOCH] = str(epoch)
+    if given_back is not None:
+        annotations[ANNOTATION_ENGINE] = given_back
     return child(LEASE, bot, bot.pod, annotations=annotations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from soloist_operator.heartbeat import Heartbeat
 from soloist_operator.plan import Again, ForceDelete, SetFinalizer
 from soloist_operator.relocation import Watch, dismiss
 from soloist_operator.takeover import Crowd
+from soloist_trader.shell import venue_recovery
 
 from tests.unit.soloist_operator.operator_scene import (
     EARLIER,
@@ -90,6 +92,8 @@ def test_a_lost_node_is_taken_over_in_the_order_of_the_protocol() -> None:
     assert done.index("Apply PersistentVolumeClaim demo-state-1") < done.index("Apply StatefulSet demo")
     template = stage.seen.stateful_set["spec"]["template"]["spec"]
     assert (mounted(template), kept_off(template)) == ("demo-state-1", ["node-1"])
+    born_with = stage.seen.stateful_set["spec"]["template"]["metadata"]["finalizers"]
+    assert born_with == ["soloist.trade/fence"], "or its name is free before anything is proven or fenced"
     assert not any(isinstance(action, ForceDelete | SetFinalizer) for action in armed.actions)
 
     assert not any(isinstance(action, ForceDelete) for action in stage.run().actions), (
@@ -334,3 +338,40 @@ def test_a_node_that_is_heard_again_is_used_again_by_a_pod_without_one() -> None
     stage.settle()
     template = stage.seen.stateful_set["spec"]["template"]["spec"]
     assert ("affinity" in template, mounted(template)) == (False, "demo-state-1")
+
+
+SAFETY = {
+    "asOf": 1,
+    "sequence": 7,
+    "day": 20000,
+    "dayProfit": -5,
+    "latches": {"risk": ["REDUCING", "loss"]},
+    "groups": {"open": "g1"},
+}
+
+
+def test_the_safety_record_is_mirrored_when_it_changes_and_given_back_to_a_new_lease() -> None:
+    stage = trading()
+    stage.beat(safety=SAFETY)
+    stage.settle()
+    shown = stage.seen.bot["status"]["safety"]
+    assert shown == {"epoch": 1, **SAFETY}
+    stage.beat(safety={**SAFETY, "asOf": 2, "sequence": 8, "dayProfit": -6})
+    stage.settle()
+    assert stage.seen.bot["status"]["safety"] == shown, "a quiet bot is not written"
+
+    stage.change(lease=None)
+    stage.settle()
+    given = json.loads(stage.seen.lease["metadata"]["annotations"]["soloist.trade/engine"])
+    assert given["safety"] == SAFETY
+    assert stage.settle().actions == ()
+    read = venue_recovery.read_record(stage.seen.lease["metadata"]["annotations"]["soloist.trade/engine"])
+    assert read is not None
+    assert (read.epoch, read.latches) == (1, {"risk": ("REDUCING", "loss")})
+
+
+def test_a_zombies_record_is_not_mirrored() -> None:
+    stage = trading()
+    stage.heartbeat = Heartbeat(record(pod_uid="zombie", safety=SAFETY), silent=False, silent_s=0)
+    stage.settle()
+    assert "safety" not in stage.seen.bot["status"]
