@@ -54,15 +54,16 @@ Disaster = Callable[[Bot, str], AbstractContextManager[None]]
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    ("disaster", "cause"),
+    ("disaster", "causes", "zombie"),
     [
-        pytest.param(partition, "NodeSilent", id="partition"),
-        pytest.param(force_delete, "NodeSilent", id="force-delete", marks=everything),
-        pytest.param(node_deleted, "NodeGone", id="node-deleted", marks=everything),
+        pytest.param(partition, {"NodeSilent"}, True, id="partition"),
+        pytest.param(force_delete, {"NodeSilent"}, True, id="force-delete", marks=everything),
+        # The network plugin takes a deleted node's routes away, so its zombie lives and reaches nobody.
+        pytest.param(node_deleted, {"NodeSilent", "NodeGone"}, False, id="node-deleted", marks=everything),
     ],
 )
 def test_an_engine_on_a_lost_node_is_replaced_on_another(
-    bot: Bot, cluster, disaster: Disaster, cause: str
+    bot: Bot, cluster, disaster: Disaster, causes: set[str], zombie: bool
 ) -> None:
     node = disasters.worker(cluster)
     bot.prepare("demo.yaml")
@@ -71,7 +72,7 @@ def test_an_engine_on_a_lost_node_is_replaced_on_another(
     with disaster(bot, node):
         first = takeovers.wait_successor(bot, old, TAKEN_OVER_S)
         eventually(
-            lambda: takeovers.verdict(bot, old).zombie_requests_rejected > 0,
+            lambda: not zombie or takeovers.verdict(bot, old).zombie_requests_rejected > 0,
             60,
             "the old engine never tried again: this run shows nothing",
         )
@@ -85,7 +86,8 @@ def test_an_engine_on_a_lost_node_is_replaced_on_another(
     assert seen.is_safe(), seen
     assert bot.status()["epoch"] == old.epoch + 1, "one takeover, and none when the node comes back"
     last = takeovers.history(bot)[-1]
-    assert (last["outcome"], last["reason"], last["epoch"]) == ("Active", cause, old.epoch + 1)
+    assert (last["outcome"], last["epoch"]) == ("Active", old.epoch + 1)
+    assert last["reason"] in causes
     # The old engine may still have written to its volume: the new one has another, and a person can look at the old.
     assert bot.status()["resolved"]["stateGeneration"] == "1"
     assert bot.exists("pvc", f"{bot.name}-state-0")
