@@ -9,7 +9,17 @@ import pytest
 from tests.cluster import release
 from tests.e2e.scene import Oracle
 
-NAMESPACES = ("e2e-life", "e2e-children", "e2e-network", "e2e-bad", "e2e-paper", "e2e-claim", "e2e-takeover", "chaos")
+NAMESPACES = (
+    "e2e-life",
+    "e2e-children",
+    "e2e-network",
+    "e2e-bad",
+    "e2e-paper",
+    "e2e-claim",
+    "e2e-takeover",
+    "e2e-rollout",
+    "chaos",
+)
 
 
 @pytest.fixture(scope="session")
