@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.chaos.catalogue import scenario
 from tests.chaos.stage import Stage
 from tests.cluster import images
+from tests.cluster.access import Cluster
 from tests.cluster.paths import folder
 from tests.e2e.scene import now_ms
 from tests.support import eventually
@@ -34,17 +35,21 @@ def image_that_does_not_exist(stage: Stage) -> None:
     assert stage.trades_since(now_ms()) == before, "the engine was replaced"
 
 
-@scenario("14b", "new image passes the check and cannot run: rolled back")
-def image_that_cannot_run(stage: Stage) -> None:
-    trader = images.loaded(stage.cluster).trader
+def load_broken_image(cluster: Cluster) -> dict[str, str]:
+    """Put an image into the nodes that passes every check and cannot run; what `spec.image` says to get it."""
     broken = f"soloist-trader:{TAG}"
     context = folder("build") / "image-broken"
     context.mkdir(parents=True, exist_ok=True)
-    (context / "Dockerfile").write_text(DOCKERFILE.format(image=trader))
-    stage.cluster.docker.build(broken, context, {})
-    if stage.cluster.lacks(broken):
-        stage.cluster.load(broken)
-    stage.bot.manifest["spec"]["image"] = {"repository": "soloist-trader", "tag": TAG}
+    (context / "Dockerfile").write_text(DOCKERFILE.format(image=images.loaded(cluster).trader))
+    cluster.docker.build(broken, context, {})
+    if cluster.lacks(broken):
+        cluster.load(broken)
+    return {"repository": "soloist-trader", "tag": TAG}
+
+
+@scenario("14b", "new image passes the check and cannot run: rolled back")
+def image_that_cannot_run(stage: Stage) -> None:
+    stage.bot.manifest["spec"]["image"] = load_broken_image(stage.cluster)
     stage.begin()
     stage.bot.apply()
     stage.bot.wait_condition("Updated", "False", "RolledBack", ROLLED_BACK_S)
