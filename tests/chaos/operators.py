@@ -103,7 +103,9 @@ def claim_restored(stage: Stage) -> None:
     stage.begin()
     current = json.loads(stage.cluster.kubectl("get", "accountclaim", name, "-o", "json"))
     restored = {**current, "spec": old["spec"], "status": old["status"]}
-    stage.cluster.kubectl("replace", "-f", "-", input=json.dumps(restored))
+    # A restore passes no admission; over the API only the operator may write a claim.
+    as_operator = f"--as=system:serviceaccount:{SYSTEM}:{OPERATOR}"
+    stage.cluster.kubectl(as_operator, "replace", "-f", "-", input=json.dumps(restored))
     disasters.kill(stage.cluster, _operator_pod(stage), "operator")
     eventually(lambda: _is_operator_ready(stage), 60, "the operator does not come back")
     verdict = eventually(lambda: _decision(stage, current["status"]["epoch"]), 180, stage.bot.story)
