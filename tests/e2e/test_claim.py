@@ -98,7 +98,7 @@ def test_two_subaccounts_are_traded_side_by_side(bot: Bot) -> None:
     try:
         neighbour.apply()
         for each in (bot, neighbour):
-            each.wait_ready(150)
+            each.wait_ready(200)
         claims = {each.status()["claim"] for each in (bot, neighbour)}
         assert len(claims) == 2
         identities = {
