@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test conformance lint crds images cluster-up cluster-down lock bench model crash-test
+.PHONY: help setup demo demo-down test conformance lint crds images cluster-up cluster-down lock bench model crash-test chaos
 
 help: ## Show what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +34,9 @@ conformance: setup ## Run every conformance card and write docs/conformance.md; 
 
 crash-test: setup ## Crash the engine ten thousand times in memory, kill its process 500 times, break it on purpose
 	$(BIN)/python -m tests.crash
+
+chaos: setup ## Make every disaster on a real cluster, many times; goes on where it was interrupted (hours)
+	$(BIN)/python -m tests.chaos --name soloist-chaos
 
 lint: setup ## Check style, types, import contracts and that the CRDs are current
 	$(BIN)/ruff check .

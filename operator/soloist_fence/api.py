@@ -3,21 +3,95 @@
 Pure: standard library only, no clock, no randomness, no network. It is the only module of this package that the
 operator may import (import contract). The texts are fixed in docs/interfaces.md, the reasons in the design of the
 one-holder protocol.
+
+What the fence reads of an AccountClaim (the operator writes it):
+
+    spec.accountIdentity            the text that its name is hashed from; takeover and audit demand that the venue shows exactly
+                                    this marker (IdentityAmbiguous otherwise). Absent: not checked
+    spec.holder.uid                 owner of the epoch Secret
+    status.epoch, nonce, nonces     which attempt may act, and which keys the claim ever issued
+    status.phase, since             audit looks only while Active, at orders since then
+    status.keyId, secretName        the last Active key
+    status.orderGroups              [{"epoch": E, "id": ID}, …]: order groups that engines of this claim reported; a takeover deletes
+                                    those of older epochs
+    status.acknowledgedKeyIds       [ID, …]: recorded when the attempt was opened; the same as --acknowledged-key-id
+    metadata.annotations[soloist.trade/revoke-key-ids]   a person's override: exactly these foreign keys may be deleted
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from soloist_fence.names import (
+    FenceInterfaceError,
+    KeyName,
+    claim_hash,
+    claim_name_of,
+    epoch_secret_name,
+    key_identity,
+    marker_identity,
+    marker_key_name,
+    marker_key_nonce,
+    marker_of,
+    nonce_from,
+    order_epoch,
+    parse_venue_key_name,
+    valid_nonce,
+    venue_key_name,
+)
+
+__all__ = [
+    "ACKNOWLEDGED_KEYS_FIELD",
+    "EVIDENCE_LIMIT_BYTES",
+    "EVIDENCE_VERSION",
+    "KEY_ID_ENTRY",
+    "LEAST_SCOPES",
+    "MANAGEMENT_KEY_FIELD",
+    "MARKER_SCOPES",
+    "PRIVATE_KEY_ENTRY",
+    "REVOKE_KEY_IDS_ANNOTATION",
+    "SHOWN_KEY_IDS",
+    "EpochSecret",
+    "Evidence",
+    "FenceArguments",
+    "FenceInterfaceError",
+    "IdentifyArguments",
+    "KeyName",
+    "Outcome",
+    "Reason",
+    "Slot",
+    "VenueKey",
+    "Verb",
+    "claim_hash",
+    "claim_name_of",
+    "epoch_secret_name",
+    "key_identity",
+    "marker_identity",
+    "marker_key_name",
+    "marker_key_nonce",
+    "marker_of",
+    "nonce_from",
+    "order_epoch",
+    "parse_venue_key_name",
+    "threatens",
+    "trade_capable",
+    "valid_nonce",
+    "venue_key_name",
+]
+
 EVIDENCE_VERSION = 1
 EVIDENCE_LIMIT_BYTES = 2048
 """The kubelet keeps 4096 bytes of a termination message per container and 12 KiB per pod; half of one is ours."""
+
+REVOKE_KEY_IDS_ANNOTATION = "soloist.trade/revoke-key-ids"
+"""On an AccountClaim, written by a person: the exact ids of foreign keys that the next takeover is to delete, separated by commas."""
+SHOWN_KEY_IDS = 5
+"""How many key ids an evidence names."""
 
 MANAGEMENT_KEY_FIELD = "spec.account.managementKeySecretRef"
 ACKNOWLEDGED_KEYS_FIELD = "spec.account.acknowledgedKeyIds"
@@ -25,23 +99,7 @@ ACKNOWLEDGED_KEYS_FIELD = "spec.account.acknowledgedKeyIds"
 KEY_ID_ENTRY = "key-id"
 PRIVATE_KEY_ENTRY = "private-key.pem"
 
-_BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_CLAIM_HASH_LENGTH = 12
-_ORDER_HASH_LENGTH = 6
-_CLAIM_PREFIX = "claim-"
-_NONCE = re.compile(r"[a-z0-9]{6,32}")
-_KEY_NAME = re.compile(
-    r"soloist/(?P<cluster>[0-9a-zA-Z.-]+)/(?P<claim>claim-[0-9a-z]{12})"
-    r"/e(?P<epoch>[1-9][0-9]{0,17})/g(?P<generation>[1-9][0-9]{0,17})/(?P<nonce>[a-z0-9]{6,32})"
-)
 _SLOT_ENTRY = re.compile(r"g(?P<generation>[1-9][0-9]{0,17})\.(?P<entry>key-id|private-key\.pem)")
-_ORDER_ID = re.compile(
-    r"s(?P<hash>[0-9a-z]{6})-(?P<epoch>[0-9a-z]+)-(?P<incarnation>[0-9a-z]+)-(?P<sequence>[0-9a-z]+)"
-)
-
-
-class FenceInterfaceError(ValueError):
-    """A text that should follow docs/interfaces.md does not; the message says which part."""
 
 
 class Verb(enum.StrEnum):
@@ -53,6 +111,10 @@ class Verb(enum.StrEnum):
     """Replace the key of the running epoch by a new generation without an outage."""
     RELEASE = "release"
     """Delete every key and epoch Secret of this claim, because the bot is being deleted."""
+    IDENTIFY = "identify"
+    """Find out which account a key belongs to, by the venue's own word; before there is a claim."""
+    AUDIT = "audit"
+    """Look whether anybody but the claim's engine could trade or did; with `--reap`, delete stale keys of the claim."""
 
     @property
     def deadline_s(self) -> int:
@@ -60,7 +122,13 @@ class Verb(enum.StrEnum):
 
         Rotation has to outlast two propagations of a Secret to a pod (kubelet sync plus cache, up to 90 s each).
         """
-        return {Verb.TAKEOVER: 120, Verb.ROTATE: 900, Verb.RELEASE: 120}[self]
+        return {
+            Verb.TAKEOVER: 120,
+            Verb.ROTATE: 900,
+            Verb.RELEASE: 120,
+            Verb.IDENTIFY: 60,
+            Verb.AUDIT: 120,
+        }[self]
 
     @property
     def active_deadline_s(self) -> int:
@@ -79,8 +147,19 @@ class Outcome(enum.StrEnum):
     """The engine uses the new key, the old one gets 401."""
     SKIPPED = "Skipped"
     """Nothing was changed, for the reason given (no running engine, for example)."""
+    IDENTIFIED = "Identified"
+    """`accountIdentity` names the account; reason IdentityByKeyOnly when only the key itself could be named."""
+    CLEAN = "Clean"
+    """The audit found nothing, or reaped all that it found."""
+    FOUND = "Found"
+    """The audit found what its reason, counts and key ids say."""
     FAILED = "Failed"
-    """The attempt is over; its own key is deleted unless the message says otherwise."""
+    """The attempt is over; its own key is deleted unless the message says otherwise. An audit could not look."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 for every good end, 3 when an audit found something, 1 when it failed or could not look."""
+        return {Outcome.FAILED: 1, Outcome.FOUND: 3}.get(self, 0)
 
 
 class Reason(enum.StrEnum):
@@ -116,91 +195,16 @@ class Reason(enum.StrEnum):
     """The engine, or the venue, did not confirm by the deadline what has to be confirmed before going on."""
     NO_RUNNING_ENGINE = "NoRunningEngine"
     """No admitted engine renews the Lease, so nobody could confirm a new key."""
+    IDENTITY_AMBIGUOUS = "IdentityAmbiguous"
+    """The venue shows another marker than the one that names the account, two of them, or none. Arm nothing new."""
+    IDENTITY_BY_KEY_ONLY = "IdentityByKeyOnly"
+    """A Static key may not list or make keys: the account is named by that key, and an alias of it is not noticed."""
+    STALE_KEYS = "StaleKeys"
+    """The audit found keys of older epochs of this claim: `audit --reap` deletes them."""
+    FOREIGN_ORDERS = "ForeignOrders"
+    """The audit found orders of the running epoch's time that the claim's engine of this epoch did not send."""
     INTERNAL = "Internal"
     """A defect of the fence; the log of the Job's pod has the traceback."""
-
-
-# --------------------------------------------------------------------------------------------------- names
-
-
-def _base_36(number: int) -> str:
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _BASE_36[digit] + digits
-    return digits or "0"
-
-
-def claim_name(venue: str, namespace: str, secret_name: str, subaccount: int) -> str:
-    """Name of the AccountClaim of one account, as the TradingBot names it.
-
-    `venue` is the profile's name, `namespace` the bot's, `secret_name` the management (or Static) Secret's.
-    """
-    text = f"{venue}|{namespace}|{secret_name}|{subaccount}"
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-    return _CLAIM_PREFIX + _base_36(digest).rjust(50, "0")[-_CLAIM_HASH_LENGTH:]
-
-
-def claim_hash(claim: str) -> str:
-    """The six characters by which order ids name their claim. Raises FenceInterfaceError for another kind of name."""
-    suffix = claim.removeprefix(_CLAIM_PREFIX)
-    if suffix == claim or len(suffix) != _CLAIM_HASH_LENGTH:
-        raise FenceInterfaceError(
-            f"{claim!r} is no claim name: expected {_CLAIM_PREFIX}<{_CLAIM_HASH_LENGTH} characters>"
-        )
-    return suffix[:_ORDER_HASH_LENGTH]
-
-
-def nonce_from(entropy: bytes) -> str:
-    """Text of a takeover attempt's nonce from random bytes (8 bytes give 13 characters)."""
-    return _base_36(int.from_bytes(entropy, "big")).rjust(13, "0")[-13:]
-
-
-def epoch_secret_name(bot: str, epoch: int, nonce: str) -> str:
-    """Name of the Secret with the keys of one epoch; the nonce keeps it from ever coming back."""
-    return f"{bot}-key-e{epoch}-{nonce}"
-
-
-@dataclass(frozen=True)
-class KeyName:
-    """What the name of one of our keys at the venue says about it."""
-
-    cluster_id: str
-    claim: str
-    epoch: int
-    generation: int
-    nonce: str
-
-    def __str__(self) -> str:
-        """The name as the venue stores it."""
-        return venue_key_name(self.cluster_id, self.claim, self.epoch, self.generation, self.nonce)
-
-
-def venue_key_name(cluster_id: str, claim: str, epoch: int, generation: int, nonce: str) -> str:
-    """Name of a key at the venue: `soloist/<cluster id>/<claim>/e<E>/g<G>/<nonce>`."""
-    return f"soloist/{cluster_id}/{claim}/e{epoch}/g{generation}/{nonce}"
-
-
-def parse_venue_key_name(name: str) -> KeyName | None:
-    """Read a key's name; None when it is not one of ours (a person's key, or a look-alike)."""
-    match = _KEY_NAME.fullmatch(name)
-    if match is None:
-        return None
-    return KeyName(
-        cluster_id=match["cluster"],
-        claim=match["claim"],
-        epoch=int(match["epoch"]),
-        generation=int(match["generation"]),
-        nonce=match["nonce"],
-    )
-
-
-def order_epoch(client_order_id: str, claim: str) -> int | None:
-    """The epoch that an order of this claim was sent in; None when the order is not of this claim."""
-    match = _ORDER_ID.fullmatch(client_order_id)
-    if match is None or match["hash"] != claim_hash(claim):
-        return None
-    return int(match["epoch"], 36)
 
 
 # --------------------------------------------------------------------------------------------------- keys
@@ -215,6 +219,9 @@ class VenueKey:
     scopes: frozenset[str]
     subaccount: int | None = None
 
+
+MARKER_SCOPES = ("read::portfolio_balance",)
+"""The smallest scope there is: a marker is looked at, never used."""
 
 LEAST_SCOPES = ("read", "write::trade")
 """What an engine needs: reads, and orders. The key is bound to the bot's subaccount besides."""
@@ -318,10 +325,10 @@ class EpochSecret:
 
 @dataclass(frozen=True)
 class FenceArguments:
-    """The command line of a fence process; the operator writes it, `soloist-fence` reads it.
+    """The command line of takeover, rotate, release and audit; the operator writes it, `soloist-fence` reads it.
 
     `secret_name` is the epoch Secret: made by a takeover, changed by a rotation. `slots_dir` is where a rotation finds
-    that Secret mounted. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
+    that Secret mounted; a takeover may find the last Active epoch's there (an optional volume), to prove that its key ended. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
     """
 
     claim: str
@@ -337,6 +344,10 @@ class FenceArguments:
     config: str = "/etc/soloist/config.yaml"
     management_key_dir: str = "/var/run/soloist/management-key"
     slots_dir: str = "/var/run/soloist/secret"
+    key_list_lag_ms: int = 0
+    """How far the venue's key list may be behind (venue profile): waited between a create and the listing that judges it."""
+    reap: bool = False
+    """Audit only: delete this claim's keys below the epoch whose nonce is in the claim's history."""
 
     def to_args(self, verb: Verb) -> list[str]:
         """The arguments after the program's name, ready for a container's `args`."""
@@ -353,15 +364,49 @@ class FenceArguments:
             f"--config={self.config}",
             f"--management-key-dir={self.management_key_dir}",
         ]
-        if verb is Verb.ROTATE:
+        if self.key_list_lag_ms:
+            arguments.append(f"--key-list-lag-ms={self.key_list_lag_ms}")
+        if verb in {Verb.ROTATE, Verb.TAKEOVER}:
             arguments.append(f"--slots-dir={self.slots_dir}")
+        if verb is Verb.AUDIT and self.reap:
+            arguments.append("--reap")
         arguments.extend(f"--acknowledged-key-id={key_id}" for key_id in self.acknowledged_key_ids)
         return arguments
 
 
-def valid_nonce(text: str) -> bool:
-    """Whether a text can be a nonce (it is part of a Secret's name and of a key's name)."""
-    return _NONCE.fullmatch(text) is not None
+@dataclass(frozen=True)
+class IdentifyArguments:
+    """The command line of `identify`, which runs before there is a claim.
+
+    The evidence carries claim "", epoch 0 and this nonce. `bound` is the `accountIdentity` that claim and TradingBot are
+    bound to already: then nothing is made, and anything but exactly that marker is `IdentityAmbiguous`. `static` is for
+    accounts whose own trading key is mounted in `management_key_dir`: it may fall back to `IdentityByKeyOnly`. A Managed
+    key never does.
+    """
+
+    nonce: str
+    static: bool = False
+    bound: str | None = None
+    config: str = "/etc/soloist/config.yaml"
+    """Only `venue.rest_url` and `venue.ca_file` of it are read, and `account.subaccount`."""
+    management_key_dir: str = "/var/run/soloist/management-key"
+    key_list_lag_ms: int = 0
+
+    def to_args(self) -> list[str]:
+        """The arguments after the program's name, ready for a container's `args`."""
+        arguments = [
+            Verb.IDENTIFY.value,
+            f"--nonce={self.nonce}",
+            f"--config={self.config}",
+            f"--management-key-dir={self.management_key_dir}",
+        ]
+        if self.key_list_lag_ms:
+            arguments.append(f"--key-list-lag-ms={self.key_list_lag_ms}")
+        if self.static:
+            arguments.append("--static")
+        if self.bound is not None:
+            arguments.append(f"--bound={self.bound}")
+        return arguments
 
 
 # --------------------------------------------------------------------------------------------------- evidence
@@ -383,6 +428,14 @@ class Evidence:
     secret_name: str | None = None
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     durations_ms: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    account_identity: str | None = None
+    """Identify: the text that `claim_name_of` hashes. Bind it into the claim's `spec.accountIdentity`."""
+    marker_id: str | None = None
+    """Identify: the marker's key id, when the account is named by one."""
+    key_ids: tuple[str, ...] = ()
+    """At most SHOWN_KEY_IDS keys that the reason is about (Conflict, UnknownHistory, StaleKeys)."""
+    key_may_exist: bool = True
+    """Takeover: False only when no key of this attempt's nonce can exist, so that the nonce need not be remembered."""
 
     def to_json(self) -> str:
         """One line of JSON below EVIDENCE_LIMIT_BYTES; a message that is too long is cut, nothing else ever is."""
@@ -404,8 +457,17 @@ class Evidence:
             "reason": self.reason.value,
             "message": message,
         }
-        optional = {"field": self.field, "keyId": self.key_id, "secretName": self.secret_name}
+        optional = {
+            "field": self.field,
+            "keyId": self.key_id,
+            "secretName": self.secret_name,
+            "accountIdentity": self.account_identity,
+            "markerId": self.marker_id,
+        }
         document |= {name: value for name, value in optional.items() if value is not None}
+        if self.key_ids:
+            document["keyIds"] = list(self.key_ids[:SHOWN_KEY_IDS])
+        document["keyMayExist"] = self.key_may_exist
         document["counts"] = dict(self.counts)
         document["durationsMs"] = dict(self.durations_ms)
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
@@ -429,11 +491,15 @@ class Evidence:
                 outcome=Outcome(_text(document, "outcome")),
                 reason=Reason(_text(document, "reason")),
                 message=_text(document, "message"),
-                field=_text(document, "field") if "field" in document else None,
-                key_id=_text(document, "keyId") if "keyId" in document else None,
-                secret_name=_text(document, "secretName") if "secretName" in document else None,
+                field=_optional_text(document, "field"),
+                key_id=_optional_text(document, "keyId"),
+                secret_name=_optional_text(document, "secretName"),
                 counts=_numbers(document, "counts"),
                 durations_ms=_numbers(document, "durationsMs"),
+                account_identity=_optional_text(document, "accountIdentity"),
+                marker_id=_optional_text(document, "markerId"),
+                key_ids=_texts(document, "keyIds"),
+                key_may_exist=document.get("keyMayExist") is not False,
             )
         except (ValueError, KeyError) as error:
             raise FenceInterfaceError(f"the evidence is malformed: {error}") from error
@@ -444,6 +510,17 @@ def _text(document: Mapping[str, object], name: str) -> str:
     if not isinstance(value, str):
         raise FenceInterfaceError(f"{name} is no text")
     return value
+
+
+def _optional_text(document: Mapping[str, object], name: str) -> str | None:
+    return _text(document, name) if name in document else None
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise FenceInterfaceError(f"{name} is no list of texts")
+    return tuple(value)
 
 
 def _number(document: Mapping[str, object], name: str) -> int:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 from soloist_fence.api import (
     ACKNOWLEDGED_KEYS_FIELD,
+    REVOKE_KEY_IDS_ANNOTATION,
+    SHOWN_KEY_IDS,
     KeyName,
     Reason,
     VenueKey,
+    marker_key_nonce,
+    marker_of,
     parse_venue_key_name,
     threatens,
 )
-from soloist_fence.commands import ClaimView, Machine, Now, ReadClaim
+from soloist_fence.commands import ClaimView, IssuedKey, Machine, Now, ReadClaim
 from soloist_fence.errors import FenceError
 
-_SHOWN_KEYS = 5
+_SHOWN_KEYS = SHOWN_KEY_IDS
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Attempt:
     acknowledged_key_ids: frozenset[str]
     deadline_ms: int
     """CLOCK_BOOTTIME after which only the attempt's own key may still be touched."""
+    key_list_lag_ms: int = 0
+    """How far the venue's key list may be behind: a listing tells of a moment only so long after it."""
+    old_keys: tuple[IssuedKey, ...] = ()
+    """Keys of older epochs whose private half is known, so that their end can be proven."""
 
     def threat(self, key: VenueKey, *, subaccount: int | None) -> bool:
         """Whether a key could trade behind this attempt's back; `subaccount` None asks for the whole account."""
@@ -86,9 +94,11 @@ def conflict(attempt: Attempt, keys: Iterable[VenueKey]) -> FenceError:
     return FenceError(
         Reason.CONFLICT,
         f"other keys may place orders on subaccount {attempt.subaccount}: {shown}{more}. Delete them at the venue, or, if "
-        f"you are sure that they place no orders here, list their ids in {ACKNOWLEDGED_KEYS_FIELD}",
+        f"you are sure that they place no orders here, list their ids in {ACKNOWLEDGED_KEYS_FIELD}; to have exactly these deleted: "
+        f"kubectl annotate accountclaim {attempt.claim} {REVOKE_KEY_IDS_ANNOTATION}={','.join(key.key_id for key in found[:_SHOWN_KEYS])}",
         field=ACKNOWLEDGED_KEYS_FIELD,
         counts={"threateningKeys": len(found)},
+        key_ids=[key.key_id for key in found],
     )
 
 
@@ -99,8 +109,10 @@ def unknown_history(attempt: Attempt, keys: Iterable[VenueKey]) -> FenceError:
     return FenceError(
         Reason.UNKNOWN_HISTORY,
         f"keys {shown} carry the name of {attempt.claim} and a nonce that it never issued: was the cluster restored from a "
-        "backup, or cloned? Make sure that no other cluster trades this account, then delete these keys at the venue",
+        "backup, or cloned? Make sure that no other cluster trades this account, then delete these keys at the venue or "
+        f"kubectl annotate accountclaim {attempt.claim} {REVOKE_KEY_IDS_ANNOTATION}={','.join(key.key_id for key in found[:_SHOWN_KEYS])}",
         counts={"unknownKeys": len(found)},
+        key_ids=[key.key_id for key in found],
     )
 
 
@@ -111,4 +123,38 @@ def higher_epoch(attempt: Attempt, highest: int) -> FenceError:
         f"the venue shows epoch {highest} of {attempt.claim}, this attempt is epoch {attempt.epoch}: the next attempt "
         f"starts at {highest + 1}",
         counts={"highestEpoch": highest},
+    )
+
+
+def markers(keys: Iterable[VenueKey]) -> list[str]:
+    """Ids of the keys by which the account is named, sorted."""
+    return sorted(key.key_id for key in keys if marker_key_nonce(key.name) is not None)
+
+
+def same_account(claim: ClaimView, keys: Iterable[VenueKey]) -> None:
+    """Raise IdentityAmbiguous unless the listing shows the marker that the claim is bound to, and no other.
+
+    A claim is a lock only as long as every bot of the account finds the same name for it. Two first arms may, by a pause at
+    the wrong moment, adopt different markers; then neither arms until a person has deleted the wrong one.
+    """
+    bound = None if claim.identity is None else marker_of(claim.identity)
+    if bound is not None and markers(keys) != [bound]:
+        raise ambiguous(bound, markers(keys))
+
+
+def ambiguous(bound: str | None, found: list[str]) -> FenceError:
+    """The failure for markers that do not name the account without doubt."""
+    shown = ", ".join(found[:_SHOWN_KEYS]) or "none"
+    what = (
+        f"the account is bound to marker {bound} and the venue lists {shown}"
+        if bound is not None
+        else f"the account has {len(found)} markers: {shown}"
+    )
+    return FenceError(
+        Reason.IDENTITY_AMBIGUOUS,
+        f"{what}. A marker is a key named soloist-account/…: keep the one that a claim is bound to (kubectl get accountclaims -o "
+        "custom-columns=NAME:.metadata.name,ACCOUNT:.spec.accountIdentity), delete the others at the venue. When the bound "
+        "one is gone: does another bot or cluster use this account? No new engine is armed before this is settled",
+        counts={"markers": len(found)},
+        key_ids=found,
     )

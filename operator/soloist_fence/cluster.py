@@ -11,17 +11,19 @@ import asyncio
 import base64
 import json
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from soloist_fence.api import EpochSecret, Reason, Slot, claim_hash
-from soloist_fence.commands import ClaimView, LeaseView
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, EpochSecret, Reason, Slot, claim_hash
+from soloist_fence.commands import ClaimView, LeaseView, OrderGroup
 from soloist_fence.errors import FenceError, NoAnswerError
 
 GROUP_VERSION = "soloist.trade/v1alpha1"
@@ -93,18 +95,7 @@ class Cluster:
                 Reason.CLAIM_MOVED,
                 f"AccountClaim {self._claim} does not exist: nobody opened this attempt; nothing to do",
             )
-        status = reply.get("status") or {}
-        nonces = status.get("nonces") or []
-        nonce = str(status.get("nonce") or "")
-        return ClaimView(
-            epoch=int(status.get("epoch") or 0),
-            nonce=nonce,
-            nonces=frozenset(str(known) for known in (*nonces, nonce) if known),
-            phase=str(status.get("phase") or ""),
-            key_id=status.get("keyId") or None,
-            secret_name=status.get("secretName") or None,
-            holder_uid=((reply.get("spec") or {}).get("holder") or {}).get("uid") or None,
-        )
+        return claim_view(reply)
 
     async def read_lease(self) -> LeaseView | None:
         """The Lease of the engine's pod; None when it is missing, or not (or not legibly) written by an engine yet."""
@@ -121,7 +112,7 @@ class Cluster:
                 admitted_pod_uid=annotations.get(ADMITTED_POD_UID, ""),
                 epoch=int(report["epoch"]),
                 pod_uid=str(report["podUid"]),
-                key_id=str(report["keyId"]),
+                key_id=_key_in_use(report),
             )
         except (ValueError, KeyError, TypeError):
             return None
@@ -248,6 +239,46 @@ def _said(reply: httpx.Response) -> str:
         return str(reply.json()["message"])
     except (ValueError, KeyError, TypeError):
         return reply.text[:200]
+
+
+def _key_in_use(report: Mapping[str, Any]) -> str:
+    """The key that engine and watchdog sign with; empty while they differ, or while the watchdog is silent.
+
+    The watchdog cancels what a hung engine left, so a rotation counts as confirmed only when it could still do that.
+    """
+    key_id = str(report["keyId"])
+    watchdog = report.get("watchdog")
+    return key_id if watchdog is None or watchdog.get("keyId") == key_id else ""
+
+
+def claim_view(document: Mapping[str, Any]) -> ClaimView:
+    """What the fence reads of an AccountClaim (the list of it is in `api`)."""
+    spec, status = document.get("spec") or {}, document.get("status") or {}
+    annotations = document["metadata"].get("annotations") or {}
+    nonces = status.get("nonces") or []
+    nonce = str(status.get("nonce") or "")
+    named = re.split(r"[\s,]+", annotations.get(REVOKE_KEY_IDS_ANNOTATION, ""))
+    return ClaimView(
+        epoch=int(status.get("epoch") or 0),
+        nonce=nonce,
+        nonces=frozenset(str(known) for known in (*nonces, nonce) if known),
+        phase=str(status.get("phase") or ""),
+        key_id=status.get("keyId") or None,
+        secret_name=status.get("secretName") or None,
+        holder_uid=(spec.get("holder") or {}).get("uid") or None,
+        identity=spec.get("accountIdentity") or None,
+        since_ms=_unix_ms(status.get("since")),
+        order_groups=tuple(
+            OrderGroup(int(group["epoch"]), str(group["id"])) for group in status.get("orderGroups") or []
+        ),
+        acknowledged_key_ids=frozenset(map(str, status.get("acknowledgedKeyIds") or [])),
+        revoke_key_ids=frozenset(key_id for key_id in named if key_id),
+    )
+
+
+def _unix_ms(text: str | None) -> int | None:
+    """Unix ms of a time as Kubernetes writes it; None for none."""
+    return None if not text else int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _encoded(text: str) -> str:

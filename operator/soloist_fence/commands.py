@@ -1,8 +1,9 @@
 """What a state machine of this package may ask of the world, and what it is told in reply.
 
-The machines (takeover, rotation, release) are generators: they yield one command and are sent its reply, or a
-`FenceError` is thrown into them. They never wait, read a clock or open a socket themselves. The list of commands is the
-whole power of the fence: keys, Secrets of its own epochs, and looking. There is no command that places an order.
+The machines (identify, takeover, rotation, release, audit) are generators: they yield one command and are sent its reply,
+or a `FenceError` is thrown into them. They never wait, read a clock or open a socket themselves. The list of commands is
+the whole power of the fence: keys, Secrets of its own epochs, taking orders back, and looking. There is no command that
+places or changes an order.
 """
 
 from __future__ import annotations
@@ -43,10 +44,32 @@ class IssuedKey:
 
 @dataclass(frozen=True)
 class OrderSighting:
-    """One order of the account as the fence sees it: whose it is, and whether it still rests."""
+    """One order of the account as the fence sees it: whose it is, and whether it still rests.
+
+    `created_ms` is the venue's time of its acceptance (Unix ms), None when the venue did not say.
+    """
 
     client_order_id: str
     resting: bool
+    order_id: str
+    ticker: str
+    created_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class OrderListing:
+    """The resting and the recent orders, complete up to `as_of_ms`: the venue's own word, in its time (Unix ms)."""
+
+    as_of_ms: int
+    orders: tuple[OrderSighting, ...]
+
+
+@dataclass(frozen=True)
+class OrderGroup:
+    """An order group that an engine of the claim reported, and the epoch in which it did."""
+
+    epoch: int
+    group_id: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,14 @@ class ClaimView:
     """The Secret of that key."""
     holder_uid: str | None = None
     """uid of the TradingBot, for the owner reference of the epoch Secret."""
+    identity: str | None = None
+    """The account that the claim is bound to, as `identify` named it."""
+    since_ms: int | None = None
+    """When the claim came into its phase, by the operator's clock (Unix ms)."""
+    order_groups: tuple[OrderGroup, ...] = ()
+    acknowledged_key_ids: frozenset[str] = frozenset()
+    revoke_key_ids: frozenset[str] = frozenset()
+    """Foreign keys that a person wants deleted, by their exact ids."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +137,12 @@ class ProbeKey(Command[bool]):
 
 
 @dataclass(frozen=True)
-class ListOrders(Command[tuple[OrderSighting, ...]]):
+class VenueTime(Command[int]):
+    """The venue's clock as well as it is known, Unix ms."""
+
+
+@dataclass(frozen=True)
+class ListOrders(Command[OrderListing]):
     """The resting and the recent orders of the claim's subaccount."""
 
 
@@ -138,6 +174,21 @@ class DeleteKey(Command[None]):
     """Delete a key at the venue; a key that is already gone is as good."""
 
     key_id: str
+
+
+@dataclass(frozen=True)
+class CancelOrder(Command[None]):
+    """Take one order back, by the venue's id; one that no longer rests is as good."""
+
+    order_id: str
+    ticker: str
+
+
+@dataclass(frozen=True)
+class DeleteOrderGroup(Command[None]):
+    """Delete an order group, which cancels its orders; one that is already gone is as good."""
+
+    group_id: str
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from typing import Any, Protocol, TypeVar
 from soloist_fence.api import Reason
 from soloist_fence.cluster import Cluster
 from soloist_fence.commands import (
+    CancelOrder,
     Command,
     CreateSecret,
     DeleteKey,
+    DeleteOrderGroup,
     DeleteSecret,
     GenerateKey,
     ListKeys,
@@ -24,12 +26,13 @@ from soloist_fence.commands import (
     ReadClaim,
     ReadLease,
     Sleep,
+    VenueTime,
 )
 from soloist_fence.errors import FenceError, NoAnswerError
 from soloist_fence.venue import Venue
 
 T = TypeVar("T")
-_QUIET = (Now, ReadClaim, ReadLease, Sleep)
+_QUIET = (Now, ReadClaim, ReadLease, Sleep, VenueTime)
 
 logger = logging.getLogger("soloist_fence")
 
@@ -42,19 +45,24 @@ class Performer(Protocol):
 
 
 class World:
-    """The real venue, the real API server and the clock that goes on while the machine sleeps."""
+    """The real venue, the real API server and the clock that goes on while the machine sleeps.
 
-    def __init__(self, venue: Venue, cluster: Cluster) -> None:
+    `cluster` is None for the one verb that runs before there is a claim.
+    """
+
+    def __init__(self, venue: Venue, cluster: Cluster | None) -> None:
         self._venue = venue
         self._cluster = cluster
 
-    async def perform(self, command: Command[Any]) -> Any:  # noqa: C901 - one line for each command
+    async def perform(self, command: Command[Any]) -> Any:
         """Do one command; see `commands` for what each may answer."""
         match command:
             case Now():
                 return boottime_ms()
             case Sleep(duration_ms):
                 return await asyncio.sleep(duration_ms / 1000)
+            case VenueTime():
+                return self._venue.time_ms()
             case ListKeys():
                 return await self._venue.list_keys()
             case ListOrders():
@@ -65,6 +73,15 @@ class World:
                 return await self._venue.generate_key(name, scopes, subaccount, key_type)
             case DeleteKey(key_id):
                 return await self._venue.delete_key(key_id)
+            case CancelOrder(order_id, ticker):
+                return await self._venue.cancel_order(order_id, ticker)
+            case DeleteOrderGroup(group_id):
+                return await self._venue.delete_order_group(group_id)
+        return await self._perform_in_cluster(command)
+
+    async def _perform_in_cluster(self, command: Command[Any]) -> Any:
+        assert self._cluster is not None, f"{command!r} needs a cluster, and this verb has none"
+        match command:
             case ReadClaim():
                 return await self._cluster.read_claim()
             case ReadLease():

@@ -1,13 +1,14 @@
 """What ends a fence attempt early.
 
-FenceError                         carries what the evidence needs: reason, message, field to change, counts
+FenceError                         carries what the evidence needs: reason, message, field to change, counts, key ids
 ├── RestrictedKeyRefusedError      the venue makes no key with these restrictions for this account (tier)
+├── NotPermittedError              the key that asked is genuine and may not do this
 └── NoAnswerError                  no usable answer: for a write, the outcome is unknown
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from soloist_fence.api import Reason
 
@@ -22,12 +23,16 @@ class FenceError(Exception):
         *,
         field: str | None = None,
         counts: Mapping[str, int] | None = None,
+        key_ids: Iterable[str] = (),
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.field = field
         self.counts = dict(counts or {})
+        self.key_ids = tuple(key_ids)
+        self.key_may_exist = True
+        """Whether the attempt may have left a key of its nonce behind; whoever knows better says so."""
 
 
 class RestrictedKeyRefusedError(FenceError):
@@ -35,6 +40,13 @@ class RestrictedKeyRefusedError(FenceError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.MANAGEMENT_KEY_REJECTED, message)
+
+
+class NotPermittedError(FenceError):
+    """The venue knows the key that asked and does not let it do this (403); nothing was done."""
+
+    def __init__(self, message: str, *, field: str | None) -> None:
+        super().__init__(Reason.MANAGEMENT_KEY_REJECTED, message, field=field)
 
 
 class NoAnswerError(FenceError):

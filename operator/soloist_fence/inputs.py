@@ -17,11 +17,13 @@ from soloist_fence.api import (
     FenceInterfaceError,
     Reason,
 )
+from soloist_fence.commands import IssuedKey
 from soloist_fence.errors import FenceError
 
 
 class _Venue(pydantic.BaseModel):
     rest_url: str
+    websocket_url: str | None = None
     ca_file: str | None = None
 
 
@@ -29,11 +31,22 @@ class _Account(pydantic.BaseModel):
     subaccount: int
 
 
+class _Bot(pydantic.BaseModel):
+    namespace: str = ""
+    name: str = ""
+
+
 class Configuration(pydantic.BaseModel):
     """The part of the engine's configuration that the fence needs; the whole schema is the engine's."""
 
     venue: _Venue
     account: _Account
+    bot: _Bot = _Bot()
+
+    @property
+    def bot_name(self) -> str:
+        """`namespace/name` of the bot that the configuration was rendered for."""
+        return f"{self.bot.namespace}/{self.bot.name}"
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -70,6 +83,20 @@ def read_management_key(directory: Path) -> Signer:
             f"shows, entry {PRIVATE_KEY_ENTRY!r} the PEM file that it gave you with it",
             field=MANAGEMENT_KEY_FIELD,
         ) from None
+
+
+def read_known_keys(directory: Path, *, below: int) -> tuple[IssuedKey, ...]:
+    """The keys of an older epoch whose Secret is mounted; none when it is not, or holds another epoch.
+
+    They only serve to prove that their time is over, so whatever cannot be read here is simply not known.
+    """
+    try:
+        mounted = read_slots(directory, "of the last epoch")
+    except FenceError:
+        return ()
+    return tuple(
+        IssuedKey(slot.key_id, slot.private_key_pem) for slot in mounted.slots if mounted.epoch < below
+    )
 
 
 def read_slots(directory: Path, secret_name: str) -> EpochSecret:

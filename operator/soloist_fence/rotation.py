@@ -28,11 +28,11 @@ from soloist_fence.commands import (
     Machine,
     Now,
     PatchSecret,
-    ProbeKey,
     ReadLease,
     Sleep,
 )
 from soloist_fence.errors import FenceError, NoAnswerError
+from soloist_fence.quiesce import prove_revoked
 from soloist_fence.takeover import issue
 
 POLL_MS = 1_000
@@ -42,7 +42,6 @@ CONFIRM_MS = 240_000
 """A changed Secret reaches the pod within about 90 s (kubelet sync and cache); the engine needs seconds more."""
 PROPAGATION_MS = 100_000
 """After a slot was taken back, an engine may still see it for this long, and switch to it."""
-PROBE_MARGIN_MS = 5_000
 
 _ACTIVE = "Active"
 
@@ -225,6 +224,8 @@ def introduce(attempt: Attempt, secret: _Secret) -> Machine[None]:
     name = venue_key_name(attempt.cluster_id, attempt.claim, attempt.epoch, generation, attempt.nonce)
     key, _ = yield from issue(attempt, name)
     try:
+        if attempt.key_list_lag_ms:
+            yield from Sleep(attempt.key_list_lag_ms).ask()
         yield from still_ours(attempt)
         only_slots_and(key, attempt, secret, (yield from ListKeys().ask()))
     except FenceError:
@@ -265,7 +266,7 @@ def hand_over(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machin
         )
     yield from still_ours(attempt)
     yield from DeleteKey(old.key_id).ask()
-    yield from prove_revoked(attempt, old)
+    yield from prove_revoked(attempt, IssuedKey(old.key_id, old.private_key_pem))
 
 
 def take_back(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machine[None]:
@@ -287,16 +288,3 @@ def take_back(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machin
         f"the engine did not switch to the new key {new.key_id} within {CONFIRM_MS // 1000} s and goes on with {old.key_id}; "
         "the new key is deleted. Look at the engine's log, then rotate again",
     )
-
-
-def prove_revoked(attempt: Attempt, old: Slot) -> Machine[None]:
-    """Sign a read with the deleted key until the venue refuses it. Raises NotConfirmed when it goes on accepting it."""
-    give_up_ms = (yield from Now().ask()) + attempt.revocation_bound_ms + PROBE_MARGIN_MS
-    while (yield from ProbeKey(IssuedKey(old.key_id, old.private_key_pem)).ask()):
-        if (yield from Now().ask()) >= give_up_ms:
-            raise FenceError(
-                Reason.NOT_CONFIRMED,
-                f"the venue still accepts the deleted key {old.key_id} after {attempt.revocation_bound_ms + PROBE_MARGIN_MS} ms: "
-                "revocationBoundMs of the venue profile is too small, or the venue does not revoke keys",
-            )
-        yield from Sleep(min(POLL_MS, max(attempt.revocation_bound_ms // 4, 50))).ask()

@@ -1,16 +1,12 @@
 """Takeover: sweep, create, verify, quiesce, publish (steps P2 to P6 of the one-holder protocol).
 
-Each function below is one row of the protocol's table. The order is the safety argument:
+Each function below (and `quiesce`, a module of its own) is one row of the protocol's table. The order is the safety argument:
 
     sweep first           nobody of this claim can trade while a new key exists
     create before verify  the listing that finds our key alone was made while it already existed, so of two attempts that
                           race, in this cluster or another, at least one sees the other
     wait after verify     what another attempt swept just before our listing may be accepted for D_rev longer
     publish last          an engine gets the key only when all of this holds
-
-This first cut lists our resting orders and reports their number. It cannot cancel them: the fence has no command for
-that. The engine reconciles and cancels what an earlier incarnation left before it trades; cancelling on takeover is the
-one-holder issue's.
 """
 
 from __future__ import annotations
@@ -20,15 +16,22 @@ from dataclasses import dataclass
 
 from soloist_fence.api import (
     LEAST_SCOPES,
+    REVOKE_KEY_IDS_ANNOTATION,
     EpochSecret,
     Reason,
     Slot,
     VenueKey,
     epoch_secret_name,
-    order_epoch,
     venue_key_name,
 )
-from soloist_fence.attempt import Attempt, conflict, higher_epoch, still_ours, unknown_history
+from soloist_fence.attempt import (
+    Attempt,
+    conflict,
+    higher_epoch,
+    same_account,
+    still_ours,
+    unknown_history,
+)
 from soloist_fence.commands import (
     ClaimView,
     CreateSecret,
@@ -44,6 +47,7 @@ from soloist_fence.commands import (
     Sleep,
 )
 from soloist_fence.errors import FenceError, NoAnswerError, RestrictedKeyRefusedError
+from soloist_fence.quiesce import highest_sent, quiesce
 
 SWEEP_ROUNDS = 20
 """How often the key list is read again until it no longer shows what was deleted."""
@@ -68,21 +72,34 @@ class Sweep:
 
     secrets: tuple[str, ...]
     keys: tuple[str, ...]
+    revoked_by_hand: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What P2 may delete: keys of this claim, and foreign keys that a person named by their ids."""
+
+    ours: tuple[VenueKey, ...]
+    named: tuple[VenueKey, ...] = ()
 
 
 def takeover(attempt: Attempt, bot: str) -> Machine[Published]:
     """Run one takeover attempt; `bot` is the TradingBot's name (it prefixes its Secrets). Raises FenceError."""
     started_ms = yield from Now().ask()
-    swept = yield from sweep(attempt, bot)
+    try:
+        swept = yield from sweep(attempt, bot)
+    except FenceError as error:
+        error.key_may_exist = False
+        raise
     swept_ms = yield from Now().ask()
     key: IssuedKey | None = None
     try:
         key, restricted_to = yield from create(attempt)
-        yield from verify(attempt, key, restricted_to)
-        verified_ms = yield from Now().ask()
-        orders = yield from quiesce(attempt, verified_ms)
+        verified_ms = yield from verify(attempt, key, restricted_to)
+        quiet = yield from quiesce(attempt, verified_ms)
         yield from publish(attempt, key)
-    except FenceError:
+    except FenceError as error:
+        error.key_may_exist = key is not None or not refused(error)
         yield from discard(attempt, key)
         raise
     finished_ms = yield from Now().ask()
@@ -91,9 +108,12 @@ def takeover(attempt: Attempt, bot: str) -> Machine[Published]:
         secret_name=attempt.secret_name,
         counts={
             "keysDeleted": len(swept.keys),
+            "keysRevokedByHand": len(swept.revoked_by_hand),
             "secretsDeleted": len(swept.secrets),
-            "ordersSeen": len(orders),
-            "ordersResting": sum(order.resting for order in orders),
+            "ordersSeen": quiet.orders_seen,
+            "ordersCancelled": quiet.orders_cancelled,
+            "groupsDeleted": quiet.groups_deleted,
+            "oldKeysProven": quiet.keys_proven,
         },
         durations_ms={
             "sweep": swept_ms - started_ms,
@@ -102,6 +122,11 @@ def takeover(attempt: Attempt, bot: str) -> Machine[Published]:
             "total": finished_ms - started_ms,
         },
     )
+
+
+def refused(error: FenceError) -> bool:
+    """Whether a failure before any key was known proves that none was made: an answer, and no defect of ours."""
+    return not isinstance(error, NoAnswerError) and error.reason is not Reason.INTERNAL
 
 
 # ---------------------------------------------------------------------------------------------- P2
@@ -114,10 +139,13 @@ def sweep(attempt: Attempt, bot: str) -> Machine[Sweep]:
     orphans = never_active(attempt, claim, keys)
     early = yield from remove(attempt, bot, orphans)
     keys = tuple(key for key in keys if key not in orphans)
-    orders = yield from ListOrders().ask()
-    late = yield from remove(attempt, bot, judge(attempt, claim, keys, orders), claim.secret_name)
-    yield from _until_none_listed(attempt)
-    return Sweep(secrets=early.secrets + late.secrets, keys=early.keys + late.keys)
+    listing = yield from ListOrders().ask()
+    judged = judge(attempt, claim, keys, listing.orders)
+    late = yield from remove(attempt, bot, judged.ours, claim.secret_name)
+    yield from revoke_named(attempt, judged.named)
+    named = frozenset(key.key_id for key in judged.named)
+    yield from _until_none_listed(attempt, named)
+    return Sweep(early.secrets + late.secrets, early.keys + late.keys, tuple(sorted(named)))
 
 
 def remove(
@@ -159,33 +187,43 @@ def never_active(attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...])
 
 def judge(
     attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...], orders: tuple[OrderSighting, ...]
-) -> tuple[VenueKey, ...]:
+) -> Judgement:
     """P2's judgement, pure: the keys that may be deleted. Raises FenceError when anything does not fit.
 
-    HigherEpoch: a key or an order of this claim at or above our epoch. UnknownHistory: a nonce that the claim never
-    issued. Conflict: a threatening key that is not of this claim.
+    HigherEpoch: a key or an order of this claim at or above our epoch. IdentityAmbiguous: another account, or two names for
+    it. UnknownHistory: a nonce that the claim never issued. Conflict: a threatening key that is not of this claim. The last
+    two do not stop us for keys that a person named by their exact ids.
     """
     ours = attempt.of_this_claim(keys)
     highest = max([highest_sent(attempt, orders), *(name.epoch for _, name in ours)])
     if highest >= attempt.epoch:
         raise higher_epoch(attempt, highest)
+    same_account(claim, keys)
     strangers = unknown_nonces(attempt, claim, keys)
-    if strangers:
-        raise unknown_history(attempt, strangers)
     foreign = [
         key
         for key in keys
         if attempt.own_name(key) is None and attempt.threat(key, subaccount=attempt.subaccount)
     ]
-    if foreign:
-        raise conflict(attempt, foreign)
-    return tuple(key for key, _ in ours)
+    named = tuple(key for key in (*strangers, *foreign) if key.key_id in claim.revoke_key_ids)
+    if left := [key for key in strangers if key not in named]:
+        raise unknown_history(attempt, left)
+    if left := [key for key in foreign if key not in named]:
+        raise conflict(attempt, left)
+    return Judgement(tuple(key for key, _ in ours if key not in named), named)
 
 
-def highest_sent(attempt: Attempt, orders: tuple[OrderSighting, ...]) -> int:
-    """The highest epoch in which this claim was seen to send an order, 0 for none."""
-    epochs = (order_epoch(order.client_order_id, attempt.claim) for order in orders)
-    return max((epoch for epoch in epochs if epoch is not None), default=0)
+def revoke_named(attempt: Attempt, keys: tuple[VenueKey, ...]) -> Machine[None]:
+    """Delete foreign keys that a person named; each only if the claim, read again, still names it."""
+    for key in keys:
+        claim = yield from still_ours(attempt)
+        if key.key_id not in claim.revoke_key_ids:
+            raise FenceError(
+                Reason.CONFLICT,
+                f"key {key.key_id} is no longer named by annotation {REVOKE_KEY_IDS_ANNOTATION} of {attempt.claim}, so it is not deleted",
+                key_ids=[key.key_id],
+            )
+        yield from DeleteKey(key.key_id).ask()
 
 
 def known_nonces(attempt: Attempt, claim: ClaimView) -> frozenset[str]:
@@ -199,12 +237,15 @@ def unknown_nonces(attempt: Attempt, claim: ClaimView, keys: tuple[VenueKey, ...
     return [key for key, name in attempt.of_this_claim(keys) if name.nonce not in known]
 
 
-def _until_none_listed(attempt: Attempt) -> Machine[None]:
-    """List again until no key of this claim is left; a stale list shows deleted keys for a while."""
+def _until_none_listed(attempt: Attempt, named: frozenset[str]) -> Machine[None]:
+    """List again until no key of this claim and none that a person named is left; a stale list shows them for a while."""
     for _ in range(SWEEP_ROUNDS):
-        left = attempt.of_this_claim((yield from ListKeys().ask()))
-        if not left:
+        listed = yield from ListKeys().ask()
+        left = [(key, name) for key, name in attempt.of_this_claim(listed) if key.key_id not in named]
+        again = tuple(key for key in listed if key.key_id in named)
+        if not left and not again:
             return
+        yield from revoke_named(attempt, again)
         for key, name in left:
             if name.epoch >= attempt.epoch:
                 raise higher_epoch(attempt, name.epoch)
@@ -256,18 +297,21 @@ def issue(attempt: Attempt, name: str) -> Machine[tuple[IssuedKey, int | None]]:
 # ---------------------------------------------------------------------------------------------- P4
 
 
-def verify(attempt: Attempt, key: IssuedKey, restricted_to: int | None) -> Machine[None]:
-    """P4: the listing must show our key and no other threatening one.
+def verify(attempt: Attempt, key: IssuedKey, restricted_to: int | None) -> Machine[int]:
+    """P4: the listing must show our key and no other threatening one. Returns when it arrived (ms of `Now`).
 
     A lower epoch of this claim that appeared (a zombie fence) is deleted and the list read again; we never create twice.
+    The listing has to tell of a moment after the create, so a venue whose list lags is given that time first.
     """
+    if attempt.key_list_lag_ms:
+        yield from Sleep(attempt.key_list_lag_ms).ask()
     for _ in range(SWEEP_ROUNDS):
         claim = yield from still_ours(attempt)
         keys = yield from ListKeys().ask()
         zombies = zombie_keys(attempt, claim, keys)
         if not zombies:
             sole(attempt, key, restricted_to, claim, keys)
-            return
+            return (yield from Now().ask())
         for zombie in zombies:
             yield from still_ours(attempt)
             yield from DeleteKey(zombie).ask()
@@ -301,6 +345,7 @@ def sole(
     ours = attempt.of_this_claim(others)
     if ours and max(name.epoch for _, name in ours) >= attempt.epoch:
         raise higher_epoch(attempt, max(name.epoch for _, name in ours))
+    same_account(claim, keys)
     strangers = unknown_nonces(attempt, claim, others)
     if strangers:
         raise unknown_history(attempt, strangers)
@@ -309,22 +354,7 @@ def sole(
         raise conflict(attempt, threats)
 
 
-# ---------------------------------------------------------------------------------------------- P5, P6
-
-
-def quiesce(attempt: Attempt, verified_ms: int) -> Machine[tuple[OrderSighting, ...]]:
-    """P5: wait D_rev from the verifying listing, then look at what still rests (counted, not cancelled, in this slice).
-
-    Raises HigherEpoch again: after a restored backup a zombie may have traded above our epoch since the sweep looked, with
-    a key that was deleted by an attempt of which nothing is left (tests/model found it).
-    """
-    elapsed_ms = (yield from Now().ask()) - verified_ms
-    if elapsed_ms < attempt.revocation_bound_ms:
-        yield from Sleep(attempt.revocation_bound_ms - elapsed_ms).ask()
-    orders = yield from ListOrders().ask()
-    if (highest := highest_sent(attempt, orders)) >= attempt.epoch:
-        raise higher_epoch(attempt, highest)
-    return tuple(order for order in orders if order_epoch(order.client_order_id, attempt.claim) is not None)
+# ---------------------------------------------------------------------------------------------- P6
 
 
 def publish(attempt: Attempt, key: IssuedKey) -> Machine[None]:
@@ -353,6 +383,8 @@ def discard(attempt: Attempt, key: IssuedKey | None) -> Machine[None]:
         if key is not None:
             yield from DeleteKey(key.key_id).ask()
             return
+        if attempt.key_list_lag_ms:
+            yield from Sleep(attempt.key_list_lag_ms).ask()
         for listed, name in attempt.of_this_claim((yield from ListKeys().ask())):
             if (name.epoch, name.nonce) == (attempt.epoch, attempt.nonce):
                 yield from DeleteKey(listed.key_id).ask()

@@ -1,4 +1,4 @@
-"""The venue as the fence may use it: keys (list, make, delete), a probe, and looking at orders. It places no order.
+"""The venue as the fence may use it: keys (list, make, delete), a probe, orders looked at and taken back. It places none.
 
 Whatever the venue or the network does wrong becomes a FenceError here, with the words a person needs.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
+from soloist_kalshi.custody import CustodyClient
 from soloist_kalshi.errors import (
     VenueError,
     VenueForbidden,
@@ -23,12 +25,11 @@ from soloist_kalshi.errors import (
     VenueUnavailable,
     VenueUnreachable,
 )
-from soloist_kalshi.rest_keys import KeyClient
 from soloist_kalshi.signing import KeyType, Signer
 
 from soloist_fence.api import MANAGEMENT_KEY_FIELD, Reason, VenueKey
-from soloist_fence.commands import IssuedKey, OrderSighting
-from soloist_fence.errors import FenceError, NoAnswerError, RestrictedKeyRefusedError
+from soloist_fence.commands import IssuedKey, OrderListing, OrderSighting
+from soloist_fence.errors import FenceError, NoAnswerError, NotPermittedError, RestrictedKeyRefusedError
 
 RECENT_ORDERS_S = 600
 """How far back orders are looked at for their epoch."""
@@ -46,7 +47,7 @@ class Venue:
         self._rest_url = rest_url
         self._ca_file = ca_file
         self._subaccount = subaccount
-        self._client = KeyClient(rest_url, management_key, ca_file=ca_file)
+        self._client = CustodyClient(rest_url, management_key, ca_file=ca_file)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,17 +67,35 @@ class Venue:
             VenueKey(row.api_key_id, row.name, frozenset(row.scopes), row.subaccount) for row in rows
         )
 
-    async def list_orders(self) -> tuple[OrderSighting, ...]:
-        """The subaccount's resting orders, and every order of the last RECENT_ORDERS_S seconds."""
+    def time_ms(self) -> int:
+        """The venue's clock, Unix ms, as well as the replies so far tell (about half a second)."""
+        return self._client.clock.venue_ms()
+
+    async def list_orders(self) -> OrderListing:
+        """The subaccount's resting orders, and every order of the last RECENT_ORDERS_S seconds.
+
+        What the venue says of its read model is asked first, so that the listing is at least that fresh.
+        """
         try:
+            as_of = (await self._client.get_user_data_timestamp()).as_of_time
             resting = await self._client.list_orders(subaccount=self._subaccount, status="resting")
             since = int(time.time()) - RECENT_ORDERS_S
             recent = await self._client.list_orders(subaccount=self._subaccount, min_ts=since)
         except VenueError as error:
             raise _explained(error, "listing the orders") from error
         by_id = {order.order_id: order for order in (*recent, *resting)}
-        return tuple(
-            OrderSighting(order.client_order_id, order.status == "resting") for order in by_id.values()
+        return OrderListing(
+            unix_ms(as_of),
+            tuple(
+                OrderSighting(
+                    order.client_order_id,
+                    order.status == "resting",
+                    order.order_id,
+                    order.ticker,
+                    None if order.created_time is None else unix_ms(order.created_time),
+                )
+                for order in by_id.values()
+            ),
         )
 
     async def generate_key(
@@ -119,45 +138,80 @@ class Venue:
 
     async def delete_key(self, key_id: str) -> None:
         """Delete a key; one that is unknown is deleted already. Repeated when no answer comes: it cannot hurt twice."""
+        await self._take_back(f"deleting key {key_id}", lambda: self._client.delete_api_key(key_id))
+
+    async def cancel_order(self, order_id: str, ticker: str) -> None:
+        """Cancel one order of the subaccount; one that no longer rests is as good."""
+        await self._take_back(
+            f"cancelling order {order_id}",
+            lambda: self._client.cancel_order(order_id, market_ticker=ticker, subaccount=self._subaccount),
+        )
+
+    async def delete_order_group(self, group_id: str) -> None:
+        """Delete an order group of the subaccount; one that is gone is as good."""
+        await self._take_back(
+            f"deleting order group {group_id}",
+            lambda: self._client.delete_order_group(group_id, subaccount=self._subaccount),
+        )
+
+    async def _take_back(self, doing: str, send: Callable[[], Awaitable[None]]) -> None:
+        """Send a delete until there is an answer; "unknown" is one, because then nothing is left to delete."""
         for attempts_left in reversed(range(_WRITE_ATTEMPTS)):
             try:
-                await self._client.delete_api_key(key_id)
+                await send()
             except VenueNotFound:
                 return
             except (VenueUnreachable, VenueUnavailable, VenueRateLimited) as error:
                 if attempts_left == 0:
-                    raise _explained(error, f"deleting key {key_id}") from error
+                    raise _explained(error, doing) from error
             except VenueError as error:
-                raise _explained(error, f"deleting key {key_id}") from error
+                raise _explained(error, doing) from error
             else:
                 return
 
     async def accepts(self, key: IssuedKey) -> bool:
-        """Whether the venue still accepts a key: a signed read; 401 is the only no."""
+        """Whether the venue still accepts a key: a signed read over a new connection; 401 is the only no."""
+        async with self.kept(key) as accepts:
+            return await accepts()
+
+    @contextlib.asynccontextmanager
+    async def kept(self, key: IssuedKey) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        """A probe as `accepts`, over one connection that stays open while the context lasts."""
         signer = Signer.from_pem(key.key_id, key.private_key_pem.encode())
-        async with KeyClient(
+        async with CustodyClient(
             self._rest_url, signer, ca_file=self._ca_file, clock=self._client.clock
         ) as client:
-            try:
-                await client.get_balance(subaccount=self._subaccount)
-            except VenueUnauthorized:
-                return False
-            except VenueForbidden:
-                return True  # who it is was settled before what it may do
-            except VenueError as error:
-                raise _explained(error, f"probing key {key.key_id}") from error
-        return True
+
+            async def probe() -> bool:
+                try:
+                    await client.get_balance(subaccount=self._subaccount)
+                except VenueUnauthorized:
+                    return False
+                except VenueForbidden:
+                    return True  # who it is was settled before what it may do
+                except VenueError as error:
+                    raise _explained(error, f"probing key {key.key_id}") from error
+                return True
+
+            yield probe
+
+
+def unix_ms(text: str) -> int:
+    """Unix ms of an RFC 3339 time, rounded down. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1_000 + moment.microsecond // 1_000
 
 
 def _explained(error: VenueError, doing: str) -> FenceError:
     """The fence's word for a venue error: no answer, a refusal of the management key, or another refusal."""
     if isinstance(error, VenueUnauthorized | VenueForbidden):
-        return FenceError(
-            Reason.MANAGEMENT_KEY_REJECTED,
+        message = (
             f"{doing}: the venue refused the management key ({error}). Check that the Secret named by {MANAGEMENT_KEY_FIELD} "
-            "holds a key of this venue and environment, with the scopes read and write",
-            field=MANAGEMENT_KEY_FIELD,
+            "holds a key of this venue and environment, with the scopes read and write"
         )
+        if isinstance(error, VenueForbidden):
+            return NotPermittedError(message, field=MANAGEMENT_KEY_FIELD)
+        return FenceError(Reason.MANAGEMENT_KEY_REJECTED, message, field=MANAGEMENT_KEY_FIELD)
     if isinstance(error, VenueUnreachable | VenueUnavailable | VenueRateLimited | VenueProtocolError):
         return NoAnswerError(Reason.VENUE_UNREACHABLE, f"{doing}: {error}")
     return FenceError(Reason.VENUE_UNREACHABLE, f"{doing}: {error}")

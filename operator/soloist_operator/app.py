@@ -77,7 +77,7 @@ def registry_for(service: Service, kubeconfig: str | None) -> kopf.OperatorRegis
     kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(start)
     kopf.on.cleanup(registry=registry)(stop)
     kopf.on.probe(registry=registry, errors=kopf.ErrorsMode.PERMANENT, id="watch")(well)
-    for kind in (kinds.TRADING_BOT, kinds.ACCOUNT_CLAIM, *kinds.CHILD_KINDS):
+    for kind in (kinds.TRADING_BOT, kinds.ACCOUNT_CLAIM, kinds.NODE, *kinds.CHILD_KINDS):
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)(
             _on_event(service, kind)
         )

@@ -23,6 +23,7 @@ from soloist_operator.plan import (
     Apply,
     Create,
     Delete,
+    ForceDelete,
     Plan,
     ScaleToZero,
     SetFinalizer,
@@ -77,10 +78,16 @@ class Writer:
                 await self._cluster.apply(kind, body)
             case Trim(kind, target, pointers):
                 await self._patch(kind, target, [{"op": "remove", "path": pointer} for pointer in pointers])
-            case Create(kind, body):
+            case Create(kind, body, opens):
                 await self._cluster.create(kind, body)
-            case Delete(kind, target):
+                if opens is not None:
+                    self._memory.open(opens)
+            case Delete(kind, target, _, failed):
                 await self._delete(kind, target)
+                if failed is not None:
+                    self._memory.close(failed, failed=True, now_s=self._clock())
+            case ForceDelete(pod):
+                await self._force_delete(pod)
             case SetFinalizer():
                 await self._set_finalizer(action)
             case ScaleToZero(stateful_set):
@@ -91,6 +98,12 @@ class Writer:
     async def _delete(self, kind: kinds.Kind, target: Object) -> None:
         try:
             await self._cluster.delete(kind, target)
+        except NotFoundError:
+            return  # what we wanted
+
+    async def _force_delete(self, pod: Object) -> None:
+        try:
+            await self._cluster.delete(kinds.POD, pod, grace_s=0)
         except NotFoundError:
             return  # what we wanted
 
@@ -177,6 +190,8 @@ def describe(action: Action) -> str:
             return f"create {kind.kind} {name_of(body)}"
         case Delete(kind, target, why):
             return f"delete {kind.kind} {name_of(target)}: {why}"
+        case ForceDelete(pod, why):
+            return f"delete Pod {name_of(pod)} by force: {why}"
         case SetFinalizer(kind, target, finalizer, present, why):
             return f"{'add' if present else 'remove'} {finalizer} on {kind.kind} {name_of(target)}: {why}"
         case ScaleToZero(stateful_set):

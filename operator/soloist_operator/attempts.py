@@ -22,7 +22,10 @@ LONGEST_PAUSE_S = 300.0
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt, as its claim names it: a takeover, or the release when the bot is deleted."""
+    """One attempt, as its claim names it: a takeover, or the release when the bot is deleted.
+
+    An identification comes before there is a claim: `claim` is then the bot's own name for it, the epoch 0.
+    """
 
     verb: Verb
     claim: str
@@ -42,11 +45,17 @@ class AttemptMemory:
     _open: set[Attempt] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
     _not_before_s: dict[str, float] = field(default_factory=dict)
-    _generation: dict[str, int] = field(default_factory=dict)
+    _edition: dict[str, str] = field(default_factory=dict)
+    _renewed: set[str] = field(default_factory=set)
 
     def open(self, attempt: Attempt) -> None:
         """P1 succeeded: this process may believe the attempt's evidence."""
         self._open.add(attempt)
+        self._renewed.add(attempt.claim)
+
+    def renewed(self, claim: str) -> bool:
+        """Whether this process opened an epoch of this claim itself, so that nothing of it comes from a backup."""
+        return claim in self._renewed
 
     def is_open(self, attempt: Attempt) -> bool:
         """Whether this process opened it and it is not over."""
@@ -63,13 +72,22 @@ class AttemptMemory:
             self._failures.pop(attempt.claim, None)
             self._not_before_s.pop(attempt.claim, None)
 
-    def pause_s(self, claim: str, generation: int, now_s: float) -> float:
-        """Seconds until the next attempt may begin. A changed TradingBot is tried at once."""
-        if self._generation.get(claim) != generation:
-            self._generation[claim] = generation
+    def pause_s(self, claim: str, edition: str, now_s: float) -> float:
+        """Seconds until the next attempt may begin. What a person changed (`edition`) is tried at once."""
+        if self._edition.get(claim) != edition:
+            self._edition[claim] = edition
             self._not_before_s.pop(claim, None)
             self._failures.pop(claim, None)
         return max(0.0, self._not_before_s.get(claim, now_s) - now_s)
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """What this process remembers about an attempt, and fresh randomness for the next one."""
+
+    is_open: bool
+    pause_s: float
+    nonce: str
 
 
 @dataclass(frozen=True)
@@ -98,9 +116,9 @@ class DropStaleJob:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The Job is at work."""
+    """The Job is at work; `trouble` as in outcomes.Running."""
 
-    detail: str
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -153,13 +171,16 @@ def next_step(
     return _judge(attempt_of(claim, verb), outcome_of(job, pods, FENCE_CONTAINER))
 
 
+_GOOD_END = {Verb.TAKEOVER: Outcome.PUBLISHED, Verb.RELEASE: Outcome.RELEASED}
+
+
 def _judge(attempt: Attempt, outcome: Running | Finished) -> Step:
     if isinstance(outcome, Running):
-        return Waiting(outcome.detail)
+        return Waiting(outcome.trouble)
     evidence = fence_evidence(outcome, claim=attempt.claim, epoch=attempt.epoch, nonce=attempt.nonce)
     if isinstance(evidence, str):
         return AttemptFailed(evidence)
-    wanted = Outcome.RELEASED if attempt.verb is Verb.RELEASE else Outcome.PUBLISHED
+    wanted = _GOOD_END[attempt.verb]
     if evidence.outcome is not wanted:
         return AttemptFailed(evidence.message, evidence)
     if wanted is Outcome.PUBLISHED and not (evidence.secret_name and evidence.key_id):
@@ -175,7 +196,7 @@ def failure_record(failure: AttemptFailed) -> Mapping[str, object]:
 
 
 def evidence_record(evidence: Evidence) -> dict[str, object]:
-    """Evidence as the claim keeps it: counts and times, no lists."""
+    """Evidence as the claim keeps it: counts and times, and at most five key ids."""
     record: dict[str, object] = {
         "version": 1,
         "outcome": evidence.outcome.value,
@@ -186,4 +207,6 @@ def evidence_record(evidence: Evidence) -> dict[str, object]:
     }
     if evidence.field:
         record["field"] = evidence.field
+    if evidence.key_ids:
+        record["keyIds"] = list(evidence.key_ids)
     return record

@@ -18,9 +18,12 @@ from soloist_operator.service import Service
 SETTINGS_FILE = Path("/etc/soloist/settings.yaml")
 
 
-@click.group()
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="In a cluster the chart runs it. From a checkout: soloist-operator run --settings FILE --kubeconfig FILE",
+)
 def main() -> None:
-    """Keep TradingBots as their owners declared them."""
+    """Keep TradingBots as their owners declared them: one engine per account, whatever happens to its node."""
 
 
 @main.command()
@@ -39,10 +42,22 @@ def main() -> None:
     help="Connect as this file says, for work outside a cluster. Default: the pod's service account.",
 )
 @click.option(
+    "--after-restore",
+    is_flag=True,
+    help="The cluster was restored from a backup: open a new epoch, above everything that is seen, for every AccountClaim that this "
+    "process meets, before anything of the old one is believed. Start without it the next time.",
+)
+@click.option(
     "--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"])
 )
 def run(
-    settings_file: Path, metrics_port: int, probe_port: int, kubeconfig: str | None, log_level: str
+    settings_file: Path,
+    metrics_port: int,
+    probe_port: int,
+    kubeconfig: str | None,
+    log_level: str,
+    *,
+    after_restore: bool,
 ) -> None:
     """Run until a signal ends it."""
     logging.basicConfig(
@@ -63,7 +78,7 @@ def run(
     metrics = Metrics()
     if metrics_port:
         start_http_server(metrics_port, registry=metrics.registry)
-    service = Service(loaded, metrics, kubeconfig=kubeconfig)
+    service = Service(loaded, metrics, kubeconfig=kubeconfig, after_restore=after_restore)
     app.run(service, loaded.watch_namespaces, kubeconfig=kubeconfig, probe_port=probe_port or None)
 
 

@@ -187,15 +187,22 @@ class Cluster:
         except InvalidError as error:  # the API server has no word of its own for a failed `test`
             raise ConflictError(str(error), error.status) from error
 
-    async def delete(self, kind: Kind, target: Object, *, propagation: str = "Background") -> None:
-        """Delete exactly the object that was read: its uid and resourceVersion are preconditions."""
+    async def delete(
+        self, kind: Kind, target: Object, *, propagation: str = "Background", grace_s: int | None = None
+    ) -> None:
+        """Delete exactly the object that was read: its uid and resourceVersion are preconditions.
+
+        `grace_s` None leaves a pod the grace period of its own spec.
+        """
         metadata = target["metadata"]
-        body = {
+        body: Object = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
             "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
         }
+        if grace_s is not None:
+            body["gracePeriodSeconds"] = grace_s
         await self._write(
             "delete", kind, "DELETE", kind.path(metadata.get("namespace"), metadata["name"]), body=body
         )

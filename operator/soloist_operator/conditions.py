@@ -41,6 +41,9 @@ VALID = yes("Valid", "the spec is valid")
 NOT_YET = Verdict(UNKNOWN, "NotYet", "an earlier step comes first")
 
 WAITING_FOR_APPROVAL = "WaitingForApproval"
+WAITING_FOR_TURN = "WaitingForTurn"
+WAITING = frozenset({WAITING_FOR_APPROVAL, WAITING_FOR_TURN})
+"""Why Updated may be False of a bot that is Ready: what runs is good, and what is to come has time."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Findings:
     def ready(self) -> Verdict:
         """The summary: the first bad judgement in the order in which a bot comes up, else the first that is missing."""
         judged = (self.specification, self.claimed, self.fenced, self.updated, self.engine)
-        bad = [v for v in judged if v.status == FALSE and v.reason != WAITING_FOR_APPROVAL]
+        bad = [v for v in judged if v.status == FALSE and v.reason not in WAITING]
         for verdict in (*bad, *(v for v in judged if v.status == UNKNOWN)):
             return replace(verdict, status=FALSE)
         return yes("Ready", "the engine is reconciled with the venue and trades as asked")
@@ -93,6 +96,18 @@ def status_of(bot: Object, findings: Findings, facts: Mapping[str, Any], now: st
     ]
     shown = {name: value for name, value in facts.items() if value is not None}
     return {"observedGeneration": generation, "conditions": conditions, **shown}
+
+
+def could_not_look(bot: Object, why: str, now: str) -> Object:
+    """The status as it is, but Ready is Unknown: nothing is decided about a bot that cannot be seen, and nothing is fine."""
+    shown = dict(bot.get("status") or {})
+    generation = int(bot["metadata"]["generation"])
+    blind = Verdict(UNKNOWN, "CouldNotLook", f"nothing is decided until it can be looked at again: {why}")
+    before = {c["type"]: c for c in shown.get("conditions") or []}
+    ready = _condition(
+        ConditionType.READY.value, blind, before.get(ConditionType.READY.value), generation, now
+    )
+    return {**shown, "conditions": [ready, *(c for kind, c in before.items() if kind != ready["type"])]}
 
 
 def _condition(
@@ -132,8 +147,9 @@ _ANNOUNCED = (
     ConditionType.ACCOUNT_CLAIMED.value,
     ConditionType.FENCED.value,
     ConditionType.KEYS_HEALTHY.value,
+    ConditionType.PROTECTED.value,
 )
-_QUIET_REASONS = frozenset({"NotYet", "NotNeeded"})
+_QUIET_REASONS = frozenset({"NotYet", "NotNeeded", "Declared", "Kept"})
 
 
 def announcements(bot: Object, status: Object) -> tuple[Announce, ...]:

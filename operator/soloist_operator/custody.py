@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soloist_operator.api.tradingbot import UpdatePolicy
-from soloist_operator.conditions import WAITING_FOR_APPROVAL, Verdict, no, yes
+from soloist_operator import claims, safety
+from soloist_operator.api.status import Phase
+from soloist_operator.claims import Whose
+from soloist_operator.conditions import Verdict, no
 from soloist_operator.death import TERMINAL_PHASES, Proven, proof_of_death
-from soloist_operator.kinds import FENCE_FINALIZER, GROUP, POD
-from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, label, name_of
+from soloist_operator.kinds import FENCE_FINALIZER, GROUP, LEASE, POD
+from soloist_operator.objects import annotation, deleting, dig, finalizers, name_of, uid_of
 from soloist_operator.observe import Observed
-from soloist_operator.plan import Action, Delete, SetFinalizer
+from soloist_operator.plan import Action, Apply, Delete, SetFinalizer
+from soloist_operator.specs import engine
+from soloist_operator.specs.engine import ANNOTATION_ADMITTED, ANNOTATION_EPOCH, ANNOTATION_STATE
 
-ANNOTATION_APPROVE = f"{GROUP}/approve-update"
-_REVISION_LABEL = "controller-revision-hash"
+ANNOTATION_ACKNOWLEDGE = f"{GROUP}/acknowledge-unproven"
+"""A person's word, on the TradingBot: the pod of this uid is dead, or harmless. A uid never comes back, so it counts once."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def guard(observed: Observed, now: str) -> Custody:
     if isinstance(proof, Proven):
         release = SetFinalizer(POD, pod, FENCE_FINALIZER, present=False, why=proof.how)
         return Custody(
-            (release,), no("OldInstanceStopping", f"pod {name_of(pod)} is proven dead: {proof.how}")
+            (*_discharge(observed), release),
+            no("OldInstanceStopping", f"pod {name_of(pod)} is proven dead: {proof.how}"),
         )
     # deletionTimestamp is the end of the grace period: until then the engine is stopping in order.
     if str(pod["metadata"]["deletionTimestamp"]) > now:
@@ -69,6 +74,61 @@ def guard(observed: Observed, now: str) -> Custody:
     )
 
 
+def admitted(observed: Observed) -> str:
+    """Uid of the pod that may renew the Lease, empty for none: the operator's own record of who was let in.
+
+    It is emptied before a proven pod's name is released. So a uid that is still there, while its pod is not, tells of a
+    pod whose end nobody proved, also to the next operator process.
+    """
+    pod = observed.pod
+    missing = unaccounted(observed)
+    if missing is not None:
+        return missing
+    if pod is None or (deleting(pod) and isinstance(proof_of_death(pod, observed.node), Proven)):
+        return ""
+    epoch = _armed_epoch(observed)
+    if epoch is not None and annotation(pod, ANNOTATION_EPOCH) != epoch:
+        return ""  # of an older epoch, or the account is being fenced
+    return uid_of(pod)
+
+
+def unaccounted(observed: Observed) -> str | None:
+    """Uid of a pod that was admitted in this epoch and is gone or replaced although its end was not proven."""
+    epoch, before = _armed_epoch(observed), annotation(observed.lease, ANNOTATION_ADMITTED)
+    if not before or not epoch or annotation(observed.lease, ANNOTATION_EPOCH) != epoch:
+        return None
+    if observed.pod is not None and uid_of(observed.pod) == before:
+        return None
+    word = (annotation(observed.bot, ANNOTATION_ACKNOWLEDGE) or "").strip()
+    return None if word == before else before
+
+
+def _armed_epoch(observed: Observed) -> str | None:
+    """The epoch that may trade, empty while there is none, None for a bot without an account."""
+    if not dig(observed.bot, "spec", "account"):
+        return None
+    claim = observed.claim
+    if claim is None or claims.whose_claim(claim, observed.ref.uid) is not Whose.OURS:
+        return ""
+    return str(claims.epoch_of(claim)) if claims.phase_of(claim) is Phase.ACTIVE else ""
+
+
+def _discharge(observed: Observed) -> tuple[Action, ...]:
+    """Take the pod's uid out of the Lease. Written before the name is released, so that a crash between loses no proof."""
+    lease = observed.lease
+    if observed.pod is None or annotation(lease, ANNOTATION_ADMITTED) != uid_of(observed.pod):
+        return ()
+    epoch = annotation(lease, ANNOTATION_EPOCH)
+    told = engine.lease(
+        observed.ref,
+        epoch=int(epoch) if epoch else None,
+        desired_state=annotation(lease, ANNOTATION_STATE) or "",
+        admitted_pod_uid="",
+        given_back=safety.given_back(observed),
+    )
+    return (Apply(LEASE, told),)
+
+
 def strays(observed: Observed) -> tuple[Action, ...]:
     """End every fenced pod beside the engine, and release its name once it is proven dead.
 
@@ -82,34 +142,3 @@ def strays(observed: Observed) -> tuple[Action, ...]:
         elif isinstance(proof := proof_of_death(stray.pod, stray.node), Proven):
             actions.append(SetFinalizer(POD, stray.pod, FENCE_FINALIZER, present=False, why=proof.how))
     return tuple(actions)
-
-
-def outdated(stateful_set: Object | None, pod: Object) -> str | None:
-    """The revision that the pod should have and has not; None when it is current or the controller has not looked yet."""
-    if stateful_set is None:
-        return None
-    if dig(stateful_set, "status", "observedGeneration") != stateful_set["metadata"].get("generation"):
-        return None
-    wanted = dig(stateful_set, "status", "updateRevision")
-    return None if not wanted or label(pod, _REVISION_LABEL) == wanted else str(wanted)
-
-
-def rollout(observed: Observed, policy: UpdatePolicy) -> Custody | Verdict:
-    """Bring a changed template to the pod; only called when the StatefulSet is as declared.
-
-    Returns the verdict for condition Updated when there is nothing to do.
-    """
-    pod = observed.pod
-    if pod is None:
-        return no("WaitingForPod", "the engine pod is being made")
-    if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
-        return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
-    revision = outdated(observed.stateful_set, pod)
-    if revision is None:
-        return yes("Current", "the pod runs the configuration and the image that the spec asks for")
-    if policy is UpdatePolicy.MANUAL and annotation(observed.bot, ANNOTATION_APPROVE) != revision:
-        return no(
-            WAITING_FOR_APPROVAL,
-            f"a new template waits: kubectl annotate --overwrite tbs {observed.ref.name} {ANNOTATION_APPROVE}={revision}",
-        )
-    return Custody((Delete(POD, pod, f"its template changed to revision {revision}"),))

@@ -11,17 +11,25 @@ from typing import Any
 
 from soloist_fence.api import Verb
 
-from soloist_operator import attempts, claims, conditions, custody, holding, kinds
+from soloist_operator import attempts, claims, conditions, custody, holding, kinds, ownership
+from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy
 from soloist_operator.api.validate import InvalidSpec, validate
 from soloist_operator.attempts import attempt_of
 from soloist_operator.claims import Whose
 from soloist_operator.conditions import NOT_NEEDED, Findings, Verdict, no, yes
-from soloist_operator.decide import Context, fence_parameters
-from soloist_operator.desired import config_map, fence_setup, resolve
+from soloist_operator.desired import config_map, fence_setup, finished_jobs, resolve
 from soloist_operator.kinds import BOT_FINALIZER, FENCE_FINALIZER, GROUP
-from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, name_of
+from soloist_operator.objects import (
+    Object,
+    annotation,
+    controlled_by,
+    deleting,
+    dig,
+    finalizers,
+    name_of,
+)
 from soloist_operator.observe import Observed
 from soloist_operator.plan import (
     Again,
@@ -35,9 +43,13 @@ from soloist_operator.plan import (
     SetFinalizer,
     SwapClaim,
 )
+from soloist_operator.road import Context
 
 ANNOTATION_ABANDON = f"{GROUP}/abandon"
 POD_LOOK_S = 5.0
+GIVEN_UP_LOOK_S = 0.5
+SAID_LOOK_S = 0.05
+"""At once, but after the status and its Event were written: nothing else will ever tell."""
 STUCK_LOOK_S = 30.0
 
 
@@ -103,28 +115,25 @@ def _claimed(observed: Observed) -> Verdict:
 
 
 def _end_engine(farewell: _Farewell) -> Plan | None:
-    """Stop what could start or rotate, then wait for the engine's proven end; None when there is no engine left."""
+    """Stop what could start, audit or rotate, then wait for the engine's proven end; None when there is no engine left."""
     observed, draft = farewell.observed, farewell.draft
-    rotation, stateful_set, pod = observed.rotation, observed.stateful_set, observed.pod
-    if rotation is not None and not deleting(rotation):
-        draft.do(Delete(kinds.CRON_JOB, rotation, "the TradingBot is being deleted"))
+    stateful_set, pod = _own_stateful_set(observed), observed.pod
+    for cron_job in (observed.rotation, observed.audit):
+        if cron_job is not None and not deleting(cron_job) and controlled_by(cron_job, observed.ref.uid):
+            draft.do(Delete(kinds.CRON_JOB, cron_job, "the TradingBot is being deleted"))
+    if stateful_set is None and observed.stateful_set is not None:
+        return None  # somebody else's StatefulSet: its pods are none of ours
     if stateful_set is not None and dig(stateful_set, "spec", "replicas") != 0 and not deleting(stateful_set):
         draft.do(ScaleToZero(stateful_set))
         return farewell.end(no("Stopping", "the engine is asked to stop"), Again(POD_LOOK_S))
-    why = f"abandoned by a person: {farewell.abandoned}"
     if farewell.abandoned:
-        for stray in observed.strays:
-            draft.do(SetFinalizer(kinds.POD, stray.pod, FENCE_FINALIZER, present=False, why=why))
-    else:
-        draft.actions.extend(custody.strays(observed))
+        return _give_up_engine(farewell)
+    draft.actions.extend(custody.strays(observed))
     if pod is None and observed.strays:
         names = ", ".join(name_of(stray.pod) for stray in observed.strays)
         return farewell.end(no("Stopping", f"pod {names} beside the engine is ending"), Again(POD_LOOK_S))
     if pod is None:
         return _await_controller(farewell)
-    if farewell.abandoned and FENCE_FINALIZER in finalizers(pod):
-        draft.do(SetFinalizer(kinds.POD, pod, FENCE_FINALIZER, present=False, why=why))
-        return farewell.end(no("Abandoned", why), Again(POD_LOOK_S))
     guard = custody.guard(observed, farewell.context.now)
     draft.actions.extend(guard.actions)
     if stateful_set is None and not deleting(pod) and not guard.actions:
@@ -133,9 +142,33 @@ def _end_engine(farewell: _Farewell) -> Plan | None:
     return farewell.end(obstacle, Again(POD_LOOK_S))
 
 
+def _own_stateful_set(observed: Observed) -> Object | None:
+    return observed.stateful_set if ownership.stateful_set(observed) is None else None
+
+
+def _give_up_engine(farewell: _Farewell) -> Plan | None:
+    """A person gave up the proof: every pod is asked to end and loses its finalizer, whatever became of it.
+
+    The guard has no say here: it would put the finalizer back that was just taken off. A pod that lingers because nobody
+    hears its kubelet keeps nobody waiting: that is what was given up.
+    """
+    observed, draft = farewell.observed, farewell.draft
+    why = f"abandoned by a person: {farewell.abandoned}"
+    pods = [stray.pod for stray in observed.strays]
+    pods += [] if observed.pod is None else [observed.pod]
+    for pod in pods:
+        if not deleting(pod):
+            draft.do(Delete(kinds.POD, pod, why))
+        elif FENCE_FINALIZER in finalizers(pod):
+            draft.do(SetFinalizer(kinds.POD, pod, FENCE_FINALIZER, present=False, why=why))
+    if draft.actions:
+        return farewell.end(no("Abandoned", why), Again(GIVEN_UP_LOOK_S))
+    return _await_controller(farewell) if observed.pod is None else None
+
+
 def _await_controller(farewell: _Farewell) -> Plan | None:
     """No pod is there: make sure that none is about to be made."""
-    stateful_set = farewell.observed.stateful_set
+    stateful_set = _own_stateful_set(farewell.observed)
     if stateful_set is None:
         return None
     seen = dig(stateful_set, "status", "observedGeneration") == stateful_set["metadata"].get("generation")
@@ -149,22 +182,36 @@ def _await_controller(farewell: _Farewell) -> Plan | None:
 
 def _let_go(farewell: _Farewell, claim: Object) -> Plan:
     context = farewell.context
-    if farewell.abandoned:
-        swap = SwapClaim(
-            claims.orphaned(claim, why=farewell.abandoned, now=context.now), "abandoned by a person"
-        )
-        farewell.draft.do(swap)
-        return farewell.end(
-            no("Abandoned", "the claim is left Orphaned: its key may still be accepted"), Again(0.0)
-        )
+    static = dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value
     # Nonces are kept for every attempt that could have made a key: without one there is nothing to revoke.
     never_keyed = claims.epoch_of(claim) == 0 or not dig(claim, "status", "nonces")
-    if never_keyed or dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value:
+    if farewell.abandoned and not never_keyed:
+        return _orphan(farewell, claim, "Abandoned", farewell.abandoned)
+    if never_keyed or static:
         farewell.draft.do(
             SwapClaim(claims.released(claim, None, now=context.now), "the engine is proven dead")
         )
         return farewell.end(yes("Released", "the claim is let go"), Again(0.0))
+    if farewell.observed.namespace_ending:
+        why = (
+            f"namespace {farewell.observed.ref.namespace} was deleted with the bot in it: no Job can be made there any more, and the "
+            "management key is gone. The engine is proven dead; its key was not revoked"
+        )
+        return _orphan(farewell, claim, "NamespaceTerminated", why)
     return _revoke(farewell, claim)
+
+
+def _orphan(farewell: _Farewell, claim: Object, reason: str, why: str) -> Plan:
+    """Leave the claim with its epoch and key id on record. The key was not revoked, and nobody says that it was."""
+    key = dig(claim, "status", "keyId") or "unknown"
+    now = farewell.context.now
+    farewell.draft.do(SwapClaim(claims.orphaned(claim, reason=reason, why=why, now=now), f"{reason}: {why}"))
+    told = no(
+        reason,
+        f"AccountClaim {name_of(claim)} is left Orphaned: key {key} may still be accepted by the venue ({why}). A new TradingBot on "
+        "the account revokes it before it trades; without one, delete the key at the venue",
+    )
+    return farewell.end(told, Again(SAID_LOOK_S))
 
 
 def _revoke(farewell: _Farewell, claim: Object) -> Plan:
@@ -182,18 +229,20 @@ def _revoke(farewell: _Farewell, claim: Object) -> Plan:
     account: Account = spec.account
     takeover = context.attempts[Verb.TAKEOVER]
     under_way = takeover.is_open and observed.job(observed.ref.fence(claims.epoch_of(claim))) is not None
-    epoch = claims.epoch_of(claim) if view.is_open or under_way else claims.epoch_of(claim) + 1
-    wanted = resolve(observed, spec, context.settings, claim=name_of(claim), epoch=epoch)
-    farewell.draft.actions.extend(config_map(observed, wanted))
+    wanted = resolve(observed, spec, context.settings, claim=None, epoch=None)
+    farewell.draft.actions.extend(config_map(observed, wanted.preflight))
+    farewell.draft.actions.extend(finished_jobs(observed, None, claims.epoch_of(claim)))
     setup = fence_setup(observed, wanted, context.settings)
-    fence = fence_parameters(observed, account, context.settings.venues[spec.venue].revocation_bound_ms)
+    fence = fence_parameters(observed, account, context.settings.venues[spec.venue])
     if under_way:
         # It would stand down by itself; but its evidence may show that there is no key and nothing to revoke.
-        ending = holding.walk(observed, claim, Verb.TAKEOVER, takeover, setup, fence, context.now)
+        ending = holding.walk(
+            observed, claim, Verb.TAKEOVER, takeover, setup, fence, context.now, why=holding.why_open(claim)
+        )
         if isinstance(ending, holding.NotArmed):
             farewell.draft.actions.extend(ending.actions)
             return farewell.end(ending.verdict, Again(ending.after_s))
-    step = holding.walk(observed, claim, Verb.RELEASE, view, setup, fence, context.now)
+    step = holding.walk(observed, claim, Verb.RELEASE, view, setup, fence, context.now, why="Released")
     if isinstance(step, holding.NotArmed):
         farewell.draft.actions.extend(step.actions)
         return farewell.end(step.verdict, Again(step.after_s))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from soloist_operator.objects import Object, annotation, dig
 from soloist_operator.queue import Key
+from soloist_operator.sightings import SILENT_AFTER_S
 from soloist_operator.specs.engine import (
     ANNOTATION_ADMITTED,
     ANNOTATION_ENGINE,
@@ -18,7 +19,10 @@ from soloist_operator.specs.engine import (
     ANNOTATION_STATE,
 )
 
-SILENT_AFTER_S = 15.0
+__all__ = ["SILENT_AFTER_S", "EngineRecord", "Heartbeat", "Heartbeats", "engine_record", "lasting"]
+
+CROWD_MEMORY_S = 600.0
+"""A bot that has been silent for longer is broken in its own way, and no witness against the API server."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class EngineRecord:
     ready: bool
     reason: str
     message: str
+    safety: Object | None = None
+    """What a start without a journal may believe (docs/interfaces.md "Lease"); only a Live engine has one."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Heartbeat:
 
     record: EngineRecord | None = None
     silent: bool = True
+    silent_s: float | None = None
+    """Since its last renewal, by our clock; None before the first."""
 
 
 @dataclass
@@ -52,6 +60,8 @@ class _Beat:
     told: tuple[str | None, ...]
     """What the operator tells the engine: if somebody else edits that, it is put back."""
     told_silent: bool = False
+    node: str | None = None
+    """Where its pod is, so that a silent node wakes its bots."""
 
 
 def engine_record(lease: Object) -> EngineRecord | None:
@@ -71,6 +81,7 @@ def engine_record(lease: Object) -> EngineRecord | None:
             ready=document["ready"] is True,
             reason=str(document.get("reason") or ""),
             message=str(document.get("message") or ""),
+            safety=document.get("safety") if isinstance(document.get("safety"), dict) else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # an engine that writes nonsense is as good as mute
@@ -93,6 +104,11 @@ class Heartbeats:
         if known is None:
             self._beats[key] = _Beat(renewed_at, now_s, record, told)
             return True
+        admitted = annotation(lease, ANNOTATION_ADMITTED)
+        if record is not None and admitted and record.pod_uid != admitted:
+            # A thawed engine of an earlier pod writes into the same Lease: that is no sign of life of the admitted one.
+            changed, known.told = told != known.told, told
+            return changed
         changed = _shown(known.record) != _shown(record) or told != known.told
         if renewed_at != known.renewed_at:
             changed = changed or known.told_silent
@@ -105,7 +121,8 @@ class Heartbeats:
         known = self._beats.get(key)
         if known is None or known.record is None:
             return Heartbeat()
-        return Heartbeat(known.record, silent=now_s - known.seen_at_s >= SILENT_AFTER_S)
+        silent_s = now_s - known.seen_at_s
+        return Heartbeat(known.record, silent=silent_s >= SILENT_AFTER_S, silent_s=silent_s)
 
     def newly_silent(self, now_s: float) -> Iterator[Key]:
         """Engines that fell silent since the last call; each is told once."""
@@ -114,6 +131,22 @@ class Heartbeats:
                 continue
             known.told_silent = True
             yield key
+
+    def place(self, key: Key, node: str | None) -> None:
+        """Remember where a bot's pod is."""
+        known = self._beats.get(key)
+        if known is not None:
+            known.node = node
+
+    def on_nodes(self, nodes: tuple[str, ...]) -> Iterator[Key]:
+        """Bots whose pods are on these nodes."""
+        return (key for key, known in self._beats.items() if known.node in nodes)
+
+    def crowd(self, now_s: float) -> tuple[int, int]:
+        """How many engines were heard within ten minutes, and how many of those are silent."""
+        ages_s = [now_s - known.seen_at_s for known in self._beats.values() if known.record is not None]
+        recent = [age for age in ages_s if age < CROWD_MEMORY_S]
+        return len(recent), sum(age >= SILENT_AFTER_S for age in recent)
 
     def forget(self, key: Key) -> None:
         """The bot is gone."""
@@ -124,4 +157,10 @@ def _shown(record: EngineRecord | None) -> tuple[object, ...] | None:
     """The part of a record that decides; a message may change with every renewal."""
     if record is None:
         return None
-    return (record.pod_uid, record.epoch, record.key_id, record.state, record.ready, record.reason)
+    shown = (record.pod_uid, record.epoch, record.key_id, record.state, record.ready, record.reason)
+    return (*shown, lasting(record.safety))
+
+
+def lasting(safety: Object | None) -> tuple[object, ...]:
+    """The part of a safety record that stands until something happens."""
+    return tuple(dig(safety, name) for name in ("day", "latches", "groups"))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
-from soloist_fence.api import FenceArguments, Verb, epoch_secret_name
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Reason, Verb, epoch_secret_name
 
-from soloist_operator import attempts, claims
+from soloist_operator import attempts, claims, identity
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy, KeyType
-from soloist_operator.attempts import AttemptMemory, attempt_of
+from soloist_operator.attempts import AttemptMemory, AttemptView, attempt_of
 from soloist_operator.claims import Holder, Whose
 from soloist_operator.conditions import Verdict, no, yes
 from soloist_operator.heartbeat import Heartbeat
+from soloist_operator.identity import Identified
 from soloist_operator.kinds import JOB
-from soloist_operator.objects import Object, dig, name_of, uid_of
+from soloist_operator.objects import Object, annotation, dig, name_of, uid_of
 from soloist_operator.observe import Observed
 from soloist_operator.plan import Action, Create, Delete, SwapClaim
-from soloist_operator.specs.engine import Arming
+from soloist_operator.specs.engine import ANNOTATION_ENGINE, Arming
 from soloist_operator.specs.jobs import FenceSetup, fence_job
 
 CONFLICT_LOOK_S = 15.0
@@ -40,27 +42,39 @@ class NotHeld:
     actions: tuple[Action, ...] = ()
 
 
-def hold(observed: Observed, name: str, account: Account, venue: str) -> Held | NotHeld:
-    """Take or confirm the claim called `name`."""
-    ref, claim = observed.ref, observed.claim
+@dataclass(frozen=True)
+class Opening:
+    """Everything is ready for the first epoch, so that a claim is taken and opened in one swap."""
+
+    nonce: str
+    now: str
+    acknowledged_key_ids: tuple[str, ...] = ()
+
+
+def hold(
+    observed: Observed, found: Identified, account: Account, venue: str, now: str, opening: Opening | None
+) -> Held | NotHeld:
+    """Take or confirm the claim of an account. Without `opening` it is only taken."""
+    ref, claim, name = observed.ref, observed.claim, found.claim
     holder = Holder(ref.namespace, ref.name, ref.uid)
-    taking = no("Claiming", f"AccountClaim {name} is being taken")
     match claims.whose_claim(claim, ref.uid):
         case Whose.OURS:
             assert claim is not None
             return Held(claim)
         case Whose.MISSING:
-            body = claims.new_claim(name, holder, venue=venue, subaccount=account.subaccount)
-            return NotHeld(taking, 0.0, (SwapClaim(body, "the account had no claim"),))
+            body = claims.new_claim(
+                found.identity, holder, venue=venue, subaccount=account.subaccount, now=now
+            )
+            return _take(body, "the account had no claim", account, opening)
         case Whose.FREE:
             assert claim is not None
-            return NotHeld(taking, 0.0, (SwapClaim(claims.adopted(claim, holder), "the claim was Idle"),))
+            return _take(claims.adopted(claim, holder, now=now), "the claim was Idle", account, opening)
         case Whose.ORPHANED:
             assert claim is not None
             if account.key_policy is KeyPolicy.MANAGED:
                 # Its old key is swept by our first takeover, before any key of ours exists.
-                return NotHeld(
-                    taking, 0.0, (SwapClaim(claims.adopted(claim, holder), "the claim was Orphaned"),)
+                return _take(
+                    claims.adopted(claim, holder, now=now), "the claim was Orphaned", account, opening
                 )
             message = (
                 f"AccountClaim {name} is Orphaned: the bot that held it was abandoned and its engine may still run with this "
@@ -69,17 +83,65 @@ def hold(observed: Observed, name: str, account: Account, venue: str) -> Held | 
             return NotHeld(no("AccountConflict", message), CONFLICT_LOOK_S)
         case Whose.OTHERS:
             assert claim is not None
-            other = claims.holder_of(claim)
-            same_name = (
-                " (an earlier TradingBot of the same name, still being deleted?)"
-                if (other is not None and (other.namespace, other.name) == (ref.namespace, ref.name))
-                else ""
-            )
-            message = (
-                f"the account is held by TradingBot {other}{same_name} (AccountClaim {name}); one account trades with one bot: "
-                "delete that bot, or give this one an account or subaccount of its own"
-            )
-            return NotHeld(no("AccountConflict", message), CONFLICT_LOOK_S)
+            return _others(observed, claim, now)
+
+
+def _take(body: Object, why: str, account: Account, opening: Opening | None) -> NotHeld:
+    name = name_of(body)
+    taking = no("Claiming", f"AccountClaim {name} is being taken")
+    if opening is None:
+        return NotHeld(taking, 0.0, (SwapClaim(body, why),))
+    opened = claims.opened(
+        body,
+        nonce=opening.nonce,
+        now=opening.now,
+        why=why_open(body),
+        above=claims.highest_seen(body),
+        acknowledged_key_ids=opening.acknowledged_key_ids,
+    )
+    opens = attempt_of(opened, Verb.TAKEOVER)
+    if account.key_policy is KeyPolicy.STATIC:
+        opened = claims.active(
+            opened, secret_name=account.secret_name, key_id=None, evidence=None, now=opening.now
+        )
+    return NotHeld(taking, 0.0, (SwapClaim(opened, f"{why}; opens epoch {opens.epoch}", opens=opens),))
+
+
+def why_open(claim: Object) -> str:
+    """Why the next epoch of a claim that is not Active is opened, in one word."""
+    match claims.phase_of(claim):
+        case Phase.ORPHANED:
+            return "Adopted"
+        case Phase.CONFLICT:
+            return "ConflictResolved"
+        case Phase.FENCING:
+            return str(dig(claim, "status", "reason") or claims.FIRST_ARM)
+        case _:
+            return claims.FIRST_ARM
+
+
+def _others(observed: Observed, claim: Object, now: str) -> NotHeld:
+    """Somebody else's claim. A holder that was looked for live and does not exist holds nothing."""
+    ref, other = observed.ref, claims.holder_of(claim)
+    assert other is not None
+    if observed.holder_gone:
+        why = (
+            f"TradingBot {other} (uid {other.uid}) does not exist any more and never let go: its namespace terminated, or somebody "
+            f"took its finalizer off. Its key {dig(claim, 'status', 'keyId') or '(unknown)'} may still be accepted by the venue"
+        )
+        swap = SwapClaim(claims.orphaned(claim, reason="HolderVanished", why=why, now=now), why)
+        return NotHeld(no("Claiming", f"AccountClaim {name_of(claim)} is Orphaned: {why}"), 0.0, (swap,))
+    same_name = (
+        " (an earlier TradingBot of the same name, still being deleted?)"
+        if (other.namespace, other.name) == (ref.namespace, ref.name)
+        else ""
+    )
+    message = (
+        f"the account is held by TradingBot {other}{same_name} (AccountClaim {name_of(claim)}, "
+        f"{claims.phase_of(claim).value} since {dig(claim, 'status', 'since') or 'its creation'}); one account trades with one bot: "
+        "delete that bot, or give this one an account or subaccount of its own"
+    )
+    return NotHeld(no("AccountConflict", message), CONFLICT_LOOK_S)
 
 
 @dataclass(frozen=True)
@@ -100,24 +162,19 @@ class NotArmed:
     progress: str = ""
 
 
-@dataclass(frozen=True)
-class AttemptView:
-    """What this process remembers about the attempt that the claim names, and fresh randomness for the next one."""
-
-    is_open: bool
-    pause_s: float
-    nonce: str
-
-
 def attempt_view(
     memory: AttemptMemory, observed: Observed, verb: Verb, nonce: str, now_s: float
 ) -> AttemptView:
-    """What a process remembers about the claim of a bot. A contender for it knows nothing of the holder's attempts."""
+    """What a process remembers about the attempts of a bot. A contender for a claim knows nothing of the holder's."""
     claim = observed.claim
+    edition = str(observed.bot["metadata"]["generation"])
+    if verb is Verb.IDENTIFY:
+        asked = identity.job_attempt(observed)
+        return AttemptView(memory.is_open(asked), memory.pause_s(asked.claim, edition, now_s), nonce)
     if claim is None or claims.whose_claim(claim, observed.ref.uid) is not Whose.OURS:
         return AttemptView(is_open=False, pause_s=0.0, nonce=nonce)
-    generation = int(observed.bot["metadata"]["generation"])
-    pause_s = memory.pause_s(name_of(claim), generation, now_s)
+    edition += f" {annotation(claim, REVOKE_KEY_IDS_ANNOTATION) or ''}"
+    pause_s = memory.pause_s(name_of(claim), edition, now_s)
     return AttemptView(memory.is_open(attempt_of(claim, verb)), pause_s, nonce)
 
 
@@ -136,24 +193,36 @@ def armed(claim: Object, account: Account) -> Armed | None:
     )
 
 
-def arm_static(claim: Object, account: Account, now: str, nonce: str) -> NotArmed:
+@dataclass(frozen=True)
+class Arms:
+    """The swap that makes the claim Active; what comes after it in the same plan is written only if it succeeds (P7)."""
+
+    swap: SwapClaim
+
+
+def arm_static(claim: Object, account: Account, now: str, nonce: str, why: str, above: int) -> Arms:
     """Static: the epoch is opened and Active in one swap; the old pod is guarded by proof of death alone."""
-    following = claims.active(
-        claims.opened(claim, nonce=nonce, now=now),
-        secret_name=account.secret_name,
-        key_id=None,
-        evidence=None,
-        now=now,
+    opened = claims.opened(claim, nonce=nonce, now=now, why=why, above=max(above, claims.highest_seen(claim)))
+    following = claims.active(opened, secret_name=account.secret_name, key_id=None, evidence=None, now=now)
+    opens = attempt_of(opened, Verb.TAKEOVER)
+    return Arms(
+        SwapClaim(following, f"a Static key needs no takeover: opens epoch {opens.epoch}", opens=opens)
     )
-    swap = SwapClaim(following, "a Static key needs no takeover")
-    return NotArmed(no("Arming", "the claim becomes Active"), 0.0, (swap,), "opening the epoch")
 
 
 def arm_managed(
-    observed: Observed, claim: Object, view: AttemptView, setup: FenceSetup, fence: FenceParameters, now: str
-) -> NotArmed:
-    """Managed: one step of the takeover, until the claim is Active."""
-    walked = walk(observed, claim, Verb.TAKEOVER, view, setup, fence, now)
+    observed: Observed,
+    claim: Object,
+    view: AttemptView,
+    setup: FenceSetup,
+    fence: FenceParameters,
+    now: str,
+    *,
+    why: str,
+    above: int,
+) -> Arms | NotArmed:
+    """Managed: one step of the takeover, until the claim can become Active."""
+    walked = walk(observed, claim, Verb.TAKEOVER, view, setup, fence, now, why=why, above=above)
     if isinstance(walked, NotArmed):
         return walked
     evidence = walked.evidence
@@ -164,8 +233,9 @@ def arm_managed(
         evidence=attempts.evidence_record(evidence),
         now=now,
     )
-    swap = SwapClaim(following, "the fence published the only key", closes=attempt_of(claim, Verb.TAKEOVER))
-    return NotArmed(no("Arming", f"epoch {evidence.epoch} is published"), 0.0, (swap,), "arming the engine")
+    return Arms(
+        SwapClaim(following, "the fence published the only key", closes=attempt_of(claim, Verb.TAKEOVER))
+    )
 
 
 @dataclass(frozen=True)
@@ -174,6 +244,7 @@ class FenceParameters:
 
     cluster_id: str
     revocation_bound_ms: int
+    key_list_lag_ms: int
     key_type: KeyType
     acknowledged_key_ids: tuple[str, ...]
 
@@ -190,6 +261,7 @@ class FenceParameters:
             cluster_id=self.cluster_id,
             secret_name=str(secret or epoch_secret_name(ref.name, epoch, nonce)),
             revocation_bound_ms=self.revocation_bound_ms,
+            key_list_lag_ms=self.key_list_lag_ms,
             key_type=self.key_type.value,
             acknowledged_key_ids=self.acknowledged_key_ids,
         )
@@ -203,8 +275,11 @@ def walk(
     setup: FenceSetup,
     fence: FenceParameters,
     now: str,
+    *,
+    why: str,
+    above: int = 0,
 ) -> NotArmed | attempts.Succeeded:
-    """One step of a takeover or of a release; Succeeded when its evidence is there."""
+    """One step of a takeover or of a release; Succeeded when its evidence is there. `why` and `above` are of the epoch."""
     epoch = claims.epoch_of(claim)
     job_name = observed.ref.release(epoch) if verb is Verb.RELEASE else observed.ref.fence(epoch)
     step = attempts.next_step(
@@ -213,9 +288,16 @@ def walk(
     doing = no("Fencing", f"{verb.value} of epoch {epoch} is under way (Job {job_name})")
     match step:
         case attempts.OpenEpoch():
-            following = claims.opened(claim, nonce=view.nonce, now=now, above=claims.highest_seen(claim))
+            following = claims.opened(
+                claim,
+                nonce=view.nonce,
+                now=now,
+                why=why,
+                above=max(above, claims.highest_seen(claim)),
+                acknowledged_key_ids=fence.acknowledged_key_ids,
+            )
             opens = attempt_of(following, verb)
-            swap = SwapClaim(following, f"opens epoch {opens.epoch}", opens=opens)
+            swap = SwapClaim(following, f"opens epoch {opens.epoch}: {why}", opens=opens)
             return NotArmed(no("Fencing", f"epoch {opens.epoch} is opened"), 0.0, (swap,), "opening an epoch")
         case attempts.StartJob():
             job = fence_job(observed.ref, verb, fence.arguments(observed, claim), setup)
@@ -227,13 +309,13 @@ def walk(
             return NotArmed(
                 doing, 1.0, (Delete(JOB, job, "it belongs to an earlier life of this name"),), "tidying"
             )
-        case attempts.Waiting(detail):
-            return NotArmed(doing, JOB_LOOK_S, (), f"Job {job_name}: {detail}")
+        case attempts.Waiting(trouble):
+            return NotArmed(doing, JOB_LOOK_S, (), f"Job {job_name} is at work{trouble}")
         case attempts.Pausing(pause_s):
             return NotArmed(last_failure(claim), pause_s)
         case attempts.AttemptFailed():
             record = attempts.failure_record(step)
-            following = claims.failed(claim, record, now=now, reason=step.reason)
+            following = claims.failed(claim, record, now=now, evidence=step.evidence)
             swap = SwapClaim(following, "the attempt failed", closes=attempt_of(claim, verb), failed=True)
             return NotArmed(last_failure(following), 0.0, (swap,))
         case attempts.Succeeded():
@@ -243,18 +325,41 @@ def walk(
 def last_failure(claim: Object) -> Verdict:
     """What the last attempt of a claim ended with, for condition Fenced."""
     evidence = dig(claim, "status", "evidence") or {}
-    field = evidence.get("field")
+    field, reason = evidence.get("field"), str(evidence.get("reason") or "Failed")
     message = str(evidence.get("message") or "the last attempt failed")
-    return no(str(evidence.get("reason") or "Failed"), f"{field}: {message}" if field else message)
+    message = f"{field}: {message}" if field else message
+    key_ids = evidence.get("keyIds") or []
+    if reason in _OVERRIDABLE and key_ids:
+        message += (
+            f". If nothing trades with them, have exactly these keys revoked: kubectl annotate accountclaim {name_of(claim)} "
+            f"{REVOKE_KEY_IDS_ANNOTATION}={','.join(key_ids)}"
+        )
+    return no(reason, message)
 
 
-def follow_rotation(claim: Object, heartbeat: Heartbeat, pod: Object | None) -> tuple[Action, ...]:
-    """Keep the claim's key id up to date with what the admitted engine says it uses after a rotation."""
-    record = heartbeat.record
+_OVERRIDABLE = frozenset({Reason.CONFLICT.value, Reason.UNKNOWN_HISTORY.value})
+
+
+def follow_engine(observed: Observed, claim: Object, heartbeat: Heartbeat) -> tuple[Action, ...]:
+    """Keep the claim's key id (after a rotation) and order groups up to date with what the admitted engine says."""
+    record, pod = heartbeat.record, observed.pod
     if record is None or heartbeat.silent or pod is None or record.pod_uid != uid_of(pod):
         return ()
-    if not record.key_id or record.epoch != claims.epoch_of(claim):
+    if record.epoch != claims.epoch_of(claim):
         return ()
-    if record.key_id == dig(claim, "status", "keyId"):
+    key_id = record.key_id if record.key_id and record.key_id != dig(claim, "status", "keyId") else None
+    groups = tuple(sorted(_groups(observed.lease) - claims.groups_of(claim)))
+    if key_id is None and not groups:
         return ()
-    return (SwapClaim(claims.rotated(claim, key_id=record.key_id), "the engine uses a rotated key"),)
+    return (
+        SwapClaim(claims.reported(claim, key_id=key_id, groups=groups), "the engine reports key and groups"),
+    )
+
+
+def _groups(lease: Object | None) -> frozenset[str]:
+    """Order groups by the engine's own account (docs/interfaces.md, Lease)."""
+    try:
+        groups = json.loads(annotation(lease, ANNOTATION_ENGINE) or "{}")["safety"]["groups"]
+        return frozenset(str(group) for group in groups.values() if group)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return frozenset()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from soloist_fence.api import Evidence, FenceInterfaceError, Outcome
 
+from soloist_operator import audits
 from soloist_operator.api.tradingbot import State
 from soloist_operator.conditions import Verdict, no, yes
 from soloist_operator.heartbeat import SILENT_AFTER_S, Heartbeat
@@ -97,7 +98,15 @@ def _container_trouble(status: Object) -> Verdict | None:
 
 
 def keys_verdict(observed: Observed, claim: Object) -> Verdict:
-    """Condition KeysHealthy of a Managed account: what the last finished rotation says."""
+    """Condition KeysHealthy of a Managed account: a halt, else what the last audit found, else the last rotation."""
+    found = audits.halt_verdict(observed, claim)
+    last = audits.last(observed, claim)
+    if found is None and last is not None:
+        found = audits.verdict(last)
+    return found or _rotation_verdict(observed, claim)
+
+
+def _rotation_verdict(observed: Observed, claim: Object) -> Verdict:
     finished = [
         (str(dig(job, "status", "completionTime") or dig(job, "status", "startTime") or ""), job, outcome)
         for job in observed.jobs

@@ -47,6 +47,7 @@ POD = Kind("", "v1", "Pod", "pods")
 SERVICE = Kind("", "v1", "Service", "services")
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
 VOLUME_CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 EVENT = Kind("", "v1", "Event", "events")
 NODE = Kind("", "v1", "Node", "nodes", namespaced=False)
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", namespaced=False)
@@ -56,6 +57,9 @@ LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 CRON_JOB = Kind("batch", "v1", "CronJob", "cronjobs")
 JOB = Kind("batch", "v1", "Job", "jobs")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+
+NODE_LEASES = "kube-node-lease"
+"""The namespace of the kubelets' heartbeats."""
 
 CHILD_KINDS = (
     STATEFUL_SET, POD, SERVICE, CONFIG_MAP, VOLUME_CLAIM, DISRUPTION_BUDGET, NETWORK_POLICY, LEASE, CRON_JOB, JOB,

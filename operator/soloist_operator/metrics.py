@@ -34,6 +34,35 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.takeovers = Counter(
+            "soloist_operator_takeovers",
+            "Takeovers of a running epoch that were opened, by cause.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.takeovers_stopped = Gauge(
+            "soloist_operator_takeovers_stopped",
+            "TradingBots that are taken over no more until a person acknowledges: page on any.",
+            registry=self.registry,
+        )
+
+        self.keys_unhealthy = Gauge(
+            "soloist_operator_keys_unhealthy",
+            "1 while condition KeysHealthy of the claim's holder is not True, by its reason: page on ForeignKey, ForeignOrders and UnknownHistory.",
+            ["claim", "reason"],
+            registry=self.registry,
+        )
+        self._unhealthy: dict[str, str] = {}
+
+    def keys(self, claim: str, reason: str | None) -> None:
+        """Why the keys of a claim are not healthy, None when they are or when it has no holder here."""
+        before = self._unhealthy.pop(claim, None)
+        if before is not None:
+            self.keys_unhealthy.remove(claim, before)
+        if reason is not None:
+            self._unhealthy[claim] = reason
+            self.keys_unhealthy.labels(claim, reason).set(1)
+
     def count_write(self, verb: str, kind: str) -> None:
         """Called before every write request."""
         self.writes.labels(verb, kind).inc()

@@ -45,9 +45,7 @@ def version_of(target: Object) -> str:
 
 def annotation(target: Object | None, name: str) -> str | None:
     """One annotation, None when the object or the annotation is not there."""
-    if target is None:
-        return None
-    value = (target["metadata"].get("annotations") or {}).get(name)
+    value = (dig(target, "metadata", "annotations") or {}).get(name)
     return None if value is None else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ from soloist_operator.objects import Object, controlled_by, dig, name_of, uid_of
 
 @dataclass(frozen=True)
 class Running:
-    """Not finished; `detail` says what it waits for, as far as the cluster tells."""
+    """Not finished; `detail` says what it waits for, as far as the cluster tells.
+
+    `trouble` is the part of it that a person may have to do something about, empty while all goes well: what a status may
+    show without changing with every step of a pod.
+    """
 
     detail: str
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,20 @@ def outcome_of(job: Object, pods: Iterable[Object], container: str) -> Running |
             return Finished(succeeded=True, message="", why="its pod is gone")
     if pod is None:
         return Running(f"Job {name_of(job)} has no pod yet")
-    return Running(f"pod {name_of(pod)} is {dig(pod, 'status', 'phase') or 'new'}{_waiting(pod, status)}")
+    trouble = _waiting(pod, status)
+    return Running(f"pod {name_of(pod)} is {dig(pod, 'status', 'phase') or 'new'}{trouble}", trouble)
+
+
+def finished_age_s(job: Object, now: str) -> float:
+    """Seconds since a Job ended by the cluster's clock, which paces a retry and decides nothing; 0 when it does not say."""
+    times = [
+        str(condition["lastTransitionTime"])
+        for condition in dig(job, "status", "conditions") or []
+        if condition.get("type") in {"Complete", "Failed"} and condition.get("lastTransitionTime")
+    ]
+    if not times:
+        return 0.0
+    return (dt.datetime.fromisoformat(now) - dt.datetime.fromisoformat(max(times))).total_seconds()
 
 
 def _container_status(pod: Object, container: str) -> Object | None:
@@ -89,6 +108,19 @@ def check_problems(finished: Finished) -> tuple[Problem, ...]:
     return (
         Problem("spec", f"the pre-flight check did not finish: {detail}. See the Job's pod, and spec.image"),
     )
+
+
+def ended_with(pod: Object, container: str) -> tuple[int, str] | None:
+    """Exit code and termination message with which a container ended, now or before its last restart; None while it runs."""
+    statuses = [
+        *(dig(pod, "status", "initContainerStatuses") or []),
+        *(dig(pod, "status", "containerStatuses") or []),
+    ]
+    status = next((s for s in statuses if s.get("name") == container), None)
+    if status is None or dig(status, "state", "running"):
+        return None
+    ended = dig(status, "state", "terminated") or dig(status, "lastState", "terminated")
+    return None if ended is None else (int(ended.get("exitCode", -1)), str(ended.get("message") or ""))
 
 
 def reported_problems(message: str) -> tuple[Problem, ...]:

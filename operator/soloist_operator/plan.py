@@ -29,18 +29,28 @@ class Trim:
 
 @dataclass(frozen=True)
 class Create:
-    """Create an object that must be new (a Job)."""
+    """Create an object that must be new (a Job). `opens` is an attempt that begins with it and has no claim yet."""
 
     kind: Kind
     body: Object
+    opens: Attempt | None = None
 
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete exactly the object that was read."""
+    """Delete exactly the object that was read. `failed` is an attempt without a claim that ends with it."""
 
     kind: Kind
     target: Object
+    why: str
+    failed: Attempt | None = None
+
+
+@dataclass(frozen=True)
+class ForceDelete:
+    """Delete exactly the pod that was read, with no grace: of a lost node nothing less frees the name."""
+
+    pod: Object
     why: str
 
 
@@ -86,7 +96,7 @@ class Announce:
     message: str
 
 
-Action = Apply | Trim | Create | Delete | SetFinalizer | ScaleToZero | SwapClaim
+Action = Apply | Trim | Create | Delete | ForceDelete | SetFinalizer | ScaleToZero | SwapClaim
 
 
 @dataclass(frozen=True)

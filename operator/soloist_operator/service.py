@@ -16,9 +16,10 @@ from soloist_operator.heartbeat import Heartbeats
 from soloist_operator.kinds import Kind
 from soloist_operator.loop import Loop, RunFailedError, delay_s
 from soloist_operator.metrics import Metrics
-from soloist_operator.objects import Object, dig, label
+from soloist_operator.objects import Object, dig, label, name_of
 from soloist_operator.queue import Key, WorkQueue
 from soloist_operator.settings import Settings
+from soloist_operator.sightings import LOOK_S, WRITES_UNSEEN_S, Sightings
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,18 @@ class Service:
         *,
         kubeconfig: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        after_restore: bool = False,
     ) -> None:
         self._settings = settings
+        self._after_restore = after_restore
         self._metrics = metrics
         self._kubeconfig = kubeconfig
         self._clock = clock
         self._heartbeats = Heartbeats()
+        self._sightings = Sightings()
         self._freshness = Freshness()
         self._due_s: dict[Key, float] = {}
+        self._cordoned: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._queue = WorkQueue(clock=clock)
         self._cluster: Cluster | None = None
@@ -58,11 +63,18 @@ class Service:
             count_write=self._metrics.count_write, kubeconfig=self._kubeconfig
         )
         await self._await_kinds(self._cluster)
-        loop = Loop(self._cluster, self._settings, self._heartbeats, self._metrics, clock=self._clock)
+        loop = Loop(
+            self._cluster,
+            self._settings,
+            self._heartbeats,
+            self._metrics,
+            sightings=self._sightings,
+            clock=self._clock,
+            after_restore=self._after_restore,
+        )
         work = [self._work(loop) for _ in range(WORKERS)]
-        self._tasks = [
-            asyncio.create_task(part) for part in (*work, self._audit(self._cluster), self._watch_silence())
-        ]
+        looks = (self._audit(self._cluster), self._watch_silence(), self._watch_nodes(self._cluster))
+        self._tasks = [asyncio.create_task(part) for part in (*work, *looks)]
 
     async def _await_kinds(self, cluster: Cluster) -> None:
         """Kopf looks once which kinds exist: right after an installation ours may come a moment later."""
@@ -103,6 +115,9 @@ class Service:
 
     async def noticed(self, kind: Kind, body: Object, *, deleted: bool) -> None:
         """An event of a watched kind. Returns at once: the work is done by the workers."""
+        if kind == kinds.NODE:
+            await self._noticed_node(body, deleted=deleted)
+            return
         key = bot_of(kind, body)
         if key is None or key.namespace not in self._settings.watch_namespaces:
             return  # claims are cluster-wide: their holder may be another installation's bot
@@ -111,6 +126,16 @@ class Service:
         if kind == kinds.LEASE and not deleted and not self._heartbeats.note(key, body, self._clock()):
             return
         await self._queue.add(key)
+
+    async def _noticed_node(self, node: Object, *, deleted: bool) -> None:
+        """Wake a node's bots when it is cordoned. The rest of what a node says is read when it matters."""
+        name = name_of(node)
+        if deleted or not dig(node, "spec", "unschedulable"):
+            self._cordoned.discard(name)
+        elif name not in self._cordoned:
+            self._cordoned.add(name)
+            for key in list(self._heartbeats.on_nodes((name,))):
+                await self._queue.add(key)
 
     # ------------------------------------------------------------------------------------------ tasks
 
@@ -169,6 +194,22 @@ class Service:
             await asyncio.sleep(SILENCE_LOOK_S)
             for key in list(self._heartbeats.newly_silent(self._clock())):
                 await self._queue.add(key)
+
+    async def _watch_nodes(self, cluster: Cluster) -> None:
+        """List the kubelets' heartbeats every five seconds: whom do we hear, and is it us who hear nothing."""
+        while True:
+            try:
+                leases = await cluster.find(kinds.LEASE, kinds.NODE_LEASES)
+            except ClusterError as error:
+                logger.warning("could not list the nodes' Leases: %s", error)
+                self._sightings.api.failed()
+            else:
+                now_s, nodes = self._clock(), self._sightings.nodes
+                nodes.listed(leases, now_s)
+                self._sightings.api.answered(now_s, writes_seen=nodes.any_within(WRITES_UNSEEN_S, now_s))
+                for key in list(self._heartbeats.on_nodes(nodes.newly_silent(now_s))):
+                    await self._queue.add(key)
+            await asyncio.sleep(LOOK_S)
 
 
 def bot_of(kind: Kind, body: Object) -> Key | None:

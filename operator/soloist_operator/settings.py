@@ -39,6 +39,7 @@ class Venue(_Block):
     websocket_url: str = Field(pattern=r"^wss?://")
     ca_bundle: str = ""
     revocation_bound_ms: int = Field(ge=0)
+    key_list_lag_ms: int = Field(default=0, ge=0)
     egress: tuple[dict[str, Any], ...] = ()
 
 

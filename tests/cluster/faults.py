@@ -11,7 +11,10 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.paths import write_atomically
 
 API_SERVER_PORT = 6443
-RULE = ("OUTPUT", "--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP")
+# Everything that leaves the node, of its kubelet and of its pods, passes here with the address behind the Service already.
+# The network plugin keeps its own rules on top of the filter table's chains and lets pods through before a rule of ours.
+TABLE = ("--table", "mangle")
+RULE = ("POSTROUTING", "--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP")
 # kind's network has both families, and the kubelet changes over when one is cut.
 FAMILIES = ("iptables", "ip6tables")
 
@@ -24,14 +27,14 @@ class Frozen(TypedDict):
 
 
 def partition(cluster: Cluster, node: str) -> None:
-    """Cut a node off the API server, and off nothing else: its pods still reach each other and the exchange.
+    """Cut a node and its pods off the API server, and off nothing else: they still reach each other and the exchange.
 
     The node turns NotReady after the grace period of the controller manager, about 50 s.
     """
     check_worker(cluster, node)
     for family in FAMILIES:
         if not has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, "--wait", "--insert", *RULE)
+            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--insert", *RULE)
 
 
 def heal(cluster: Cluster, node: str) -> None:
@@ -40,7 +43,7 @@ def heal(cluster: Cluster, node: str) -> None:
         raise ClusterError(f"cluster {cluster.name} has no node {node}; it has {', '.join(cluster.nodes)}")
     for family in FAMILIES:
         while has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, "--wait", "--delete", *RULE)
+            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--delete", *RULE)
 
 
 def is_partitioned(cluster: Cluster, node: str) -> bool:
@@ -50,7 +53,7 @@ def is_partitioned(cluster: Cluster, node: str) -> bool:
 
 def has_rule(cluster: Cluster, node: str, family: str) -> bool:
     """Tell whether the partition's rule is in force."""
-    command = ("docker", "exec", node, family, "--wait", "--check", *RULE)
+    command = ("docker", "exec", node, family, *TABLE, "--wait", "--check", *RULE)
     return succeeds(*command, env=cluster.docker.environment)
 
 

@@ -312,6 +312,23 @@ class Bench:
         self.end_job(job, "check", 0, "")
         return job
 
+    def identify(self, bot: str, identity: str = "") -> None:
+        """The venue says which account the bot's key belongs to: by default the one that its Secret's name stands for."""
+        job = self.wait(
+            lambda: (j := self.get("job", f"{bot}-identify")) and not j["status"].get("conditions") and j, bot
+        )
+        told = {
+            "version": 1,
+            "claim": "",
+            "epoch": 0,
+            "nonce": job["metadata"]["annotations"]["soloist.trade/nonce"],
+            "outcome": "Identified",
+            "reason": "Done",
+            "message": "",
+            "accountIdentity": identity or f"marker:{self.account}",
+        }
+        self.end_job(f"{bot}-identify", "fence", 0, json.dumps(told))
+
     def publish(self, bot: str, epoch: int, key_id: str = "key-1") -> dict[str, Any]:
         """The fence of an epoch publishes; returns its evidence."""
         self.wait(lambda: self.get("job", f"{bot}-fence-e{epoch}"), bot)
@@ -473,6 +490,7 @@ class Bench:
 
     def bring_up_live(self, bot: str, **changes: Any) -> None:
         self.apply(bot, self.live(**changes))
+        self.identify(bot)
         self.pass_check(bot)
         self.publish(bot, 1)
         self.wait(lambda: self.get("pod", f"{bot}-0"), bot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,12 +38,20 @@ class Account:
     private_key: str
 
 
-def values(images: Tags, bot_namespaces: Sequence[str], scenario: str, seed: int) -> dict[str, object]:
+def values(
+    images: Tags, bot_namespaces: Sequence[str], scenario: str, seed: int, node_selector: Mapping[str, str]
+) -> dict[str, object]:
     """Chart values of an installation with the local exchange as venue `simulator`."""
     return {
         "images": {"operator": images.operator, "trader": images.trader, "pullPolicy": "IfNotPresent"},
         "botNamespaces": [{"name": name, "create": True} for name in bot_namespaces],
-        "exchange": {"enabled": True, "scenario": scenario, "seed": seed},
+        "exchange": {
+            "enabled": True,
+            "scenario": scenario,
+            "seed": seed,
+            "nodeSelector": dict(node_selector),
+        },
+        "operator": {"nodeSelector": dict(node_selector)},
     }
 
 
@@ -55,8 +63,12 @@ def install(
     scenario: str = "demo",
     seed: int = 7,
     timeout_s: int = 180,
+    node_selector: Mapping[str, str] | None = None,
 ) -> None:
-    """Install or upgrade the release in a namespace that enforces the `restricted` profile, and wait until it is ready."""
+    """Install or upgrade the release in a namespace that enforces the `restricted` profile, and wait until it is ready.
+
+    `node_selector` is where operator and exchange run: away from the node that a test takes down.
+    """
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -70,7 +82,7 @@ def install(
     ]  # fmt: skip
     done = subprocess.run(
         command,
-        input=yaml.safe_dump(values(images, bot_namespaces, scenario, seed)),
+        input=yaml.safe_dump(values(images, bot_namespaces, scenario, seed, node_selector or {})),
         capture_output=True,
         text=True,
         check=False,

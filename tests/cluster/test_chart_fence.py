@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,17 @@ import yaml
 from click.testing import CliRunner
 from soloist_fence import cluster as fence_cluster
 from soloist_fence import rotation
-from soloist_fence.api import EpochSecret, Evidence, FenceArguments, Outcome, Reason, Slot, Verb, claim_name
+from soloist_fence.api import (
+    EpochSecret,
+    Evidence,
+    FenceArguments,
+    IdentifyArguments,
+    Outcome,
+    Reason,
+    Slot,
+    Verb,
+    claim_name_of,
+)
 from soloist_fence.cli import main
 from soloist_fence.cluster import Cluster, Connection
 from soloist_fence.errors import FenceError
@@ -50,7 +61,11 @@ class Bots:
     def __init__(self, cluster, namespace):
         self.cluster = cluster
         self.namespace = namespace
-        self.claim = claim_name("simulator", namespace, "demo-management-key", 0)
+        self.identity = f"marker:{namespace}"
+
+    @property
+    def claim(self):
+        return claim_name_of(self.identity, 0)
 
     def holder(self):
         """A TradingBot that exists: the cluster collects the Secrets of owners that do not."""
@@ -65,7 +80,12 @@ class Bots:
             "apiVersion": "soloist.trade/v1alpha1",
             "kind": "AccountClaim",
             "metadata": {"name": self.claim},
-            "spec": {"holder": holder, "venue": "simulator", "subaccount": 0},
+            "spec": {
+                "holder": holder,
+                "venue": "simulator",
+                "subaccount": 0,
+                "accountIdentity": self.identity,
+            },
             "status": status,
         }
         self.cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
@@ -207,11 +227,15 @@ async def test_no_api_server_is_no_answer(bots, tmp_path):
     assert caught.value.reason is Reason.CLUSTER_UNREACHABLE
 
 
-def test_the_whole_process_from_takeover_to_release(bots, tmp_path, monkeypatch):
+def test_the_whole_process_from_identity_to_release(bots, tmp_path, monkeypatch):
     """`soloist-fence` as its Jobs run it: real exchange, real API server, files and token as in the pod."""
     with serving(tmp_path / "exchange") as exchange:
         management_key = exchange.account("fence")
         arguments = lay_out_pod(bots, exchange, management_key, tmp_path, monkeypatch)
+        identified = [identify(arguments, nonce, tmp_path) for nonce in ("abc001", "abc002")]
+        assert {found.outcome for found in identified} == {Outcome.IDENTIFIED}
+        (bots.identity,) = {found.account_identity for found in identified}
+        arguments = replace(arguments, claim=bots.claim)
         bots.write_claim(phase="Fencing", epoch=1, nonce="abc123", nonces=["abc123"])
 
         published = fence(Verb.TAKEOVER, arguments, tmp_path)
@@ -274,6 +298,13 @@ def lay_out_pod(bots, exchange, management_key, tmp_path, monkeypatch):
         management_key_dir=str(keys),
         slots_dir=str(tmp_path / "slots"),
     )
+
+
+def identify(arguments, nonce, tmp_path):
+    asked = IdentifyArguments(nonce, config=arguments.config, management_key_dir=arguments.management_key_dir)
+    evidence_file = tmp_path / "identity"
+    CliRunner().invoke(main, [*asked.to_args(), f"--evidence-file={evidence_file}"])
+    return Evidence.parse(evidence_file.read_text())
 
 
 def fence(verb, arguments, tmp_path):

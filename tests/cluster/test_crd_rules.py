@@ -140,10 +140,10 @@ REFUSED: dict[str, tuple[dict[str, Any], Edit, list[str]]] = {
         ["spec.account.subaccount", "63"],
     ),
     "a field that does not exist": (spec(), lambda s: s.update(replicas=2), ["replicas"]),
-    "a Handover that is not there yet": (
+    "a disruption policy that does not exist": (
         spec(),
-        lambda s: s.update(disruption={"policy": "Handover"}),
-        ["spec.disruption.policy", "Block"],
+        lambda s: s.update(disruption={"policy": "Migrate"}),
+        ["spec.disruption.policy", "Handover"],
     ),
     "a URL as venue": (
         spec(),

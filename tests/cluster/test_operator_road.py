@@ -30,6 +30,8 @@ def bench(cluster, operated):
 
 def test_a_live_bot_is_claimed_checked_fenced_and_armed(bench: Bench) -> None:
     bench.apply("demo", bench.live())
+    bench.wait_condition("demo", "AccountClaimed", "Identifying")
+    bench.identify("demo")
     bench.wait_condition("demo", "AccountClaimed", "Claimed")
     bench.wait_condition("demo", "Ready", "Checking")
     assert bench.get("job", "demo-fence-e1") is None, "fenced before the configuration was accepted"
@@ -240,6 +242,7 @@ def test_a_pod_on_a_node_that_is_not_ready_is_not_released(bench: Bench) -> None
 
 def test_a_failed_fence_is_a_condition_and_the_next_attempt_a_new_epoch(bench: Bench) -> None:
     bench.apply("demo", bench.live())
+    bench.identify("demo")
     bench.pass_check("demo")
     bench.wait(lambda: bench.get("job", "demo-fence-e1"), "demo")
     told = {"message": "Secret management does not exist: create it with key-id and private-key.pem"}
@@ -260,6 +263,7 @@ def test_a_failed_fence_is_a_condition_and_the_next_attempt_a_new_epoch(bench: B
 
 def test_evidence_of_another_attempt_does_not_count(bench: Bench) -> None:
     bench.apply("demo", bench.live())
+    bench.identify("demo")
     bench.pass_check("demo")
     bench.wait(lambda: bench.get("job", "demo-fence-e1"), "demo")
     forged = bench.evidence("demo", "Published", "Done", keyId="key-1") | {"nonce": "somebodyelse1"}
@@ -270,15 +274,85 @@ def test_evidence_of_another_attempt_does_not_count(bench: Bench) -> None:
 
 def test_one_account_one_bot(bench: Bench) -> None:
     bench.apply("demo", bench.live())
+    bench.identify("demo")
     bench.wait_condition("demo", "AccountClaimed", "Claimed")
     bench.apply("rival", bench.live())
+    bench.identify("rival")
     found = bench.wait_condition("rival", "AccountClaimed", "AccountConflict")
     assert f"{bench.namespace}/demo" in found["message"]
-    assert bench.find("jobs", "rival") == []
+    assert not any("fence" in name for name in bench.names("jobs", "rival"))
     assert bench.find("statefulset", "rival") == []
     account = bench.live()["account"] | {"subaccount": 1}
     bench.apply("sibling", bench.live(account=account))
+    bench.identify("sibling")
     bench.wait_condition("sibling", "AccountClaimed", "Claimed")
+
+
+def test_two_keys_of_one_account_meet_in_one_claim(bench: Bench) -> None:
+    alias = {"keyPolicy": "Managed", "managementKeySecretRef": {"name": "another-secret-of-the-same-account"}}
+    bench.apply("demo", bench.live())
+    bench.apply("alias", bench.live(account=alias))
+    for bot in ("demo", "alias"):
+        bench.identify(bot)
+    bench.wait(lambda: all(bench.status(bot).get("claim") for bot in ("demo", "alias")), "alias")
+    assert bench.status("demo")["claim"] == bench.status("alias")["claim"]
+    reasons = lambda: {bot: bench.condition(bot, "AccountClaimed").get("reason") for bot in ("demo", "alias")}  # noqa: E731
+    bench.wait(lambda: sorted(map(str, reasons().values())) == ["AccountConflict", "Claimed"], "alias")
+    holder = next(bot for bot, reason in reasons().items() if reason == "Claimed")
+    other = next(bot for bot, reason in reasons().items() if reason == "AccountConflict")
+    assert f"{bench.namespace}/{holder}" in bench.condition(other, "AccountClaimed")["message"]
+
+
+def test_a_claim_says_who_since_when_and_why(bench: Bench) -> None:
+    bench.bring_up_live("demo")
+    claim = bench.status("demo")["claim"]
+    header, row = bench.cluster.kubectl("get", "accountclaim", claim).splitlines()
+    assert header.split() == ["NAME", "PHASE", "NAMESPACE", "BOT", "VENUE", "EPOCH", "SINCE", "REASON"]
+    shown = row.split()
+    assert shown[:6] == [claim, "Active", bench.namespace, "demo", "simulator", "1"]
+    assert shown[7] == "FirstArm"
+
+
+def test_a_strangers_object_of_our_name_is_left_alone(bench: Bench) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "demo"},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    bench.kubectl("create", "-f", "-", input=json.dumps(service))
+    before = bench.get("service", "demo")
+    bench.apply("demo", spec("Paper"))
+    found = bench.wait_condition("demo", "Ready", "NameTaken")
+    assert "Service demo exists and is not this bot's: nothing controls it" in found["message"]
+    assert bench.get("service", "demo") == before
+    bench.kubectl("delete", "service", "demo")
+    bench.kubectl("annotate", "tbs", "demo", "example.org/touched=1")  # no event of a stranger's wakes a bot
+    bench.pass_check("demo")
+    bench.wait(lambda: bench.get("pod", "demo-0"), "demo", 30)
+
+
+def test_a_claim_of_a_bot_that_vanished_is_orphaned_and_adopted(bench: Bench) -> None:
+    bench.bring_up_live("lost")
+    claim = bench.status("lost")["claim"]
+    gone = {
+        "namespace": bench.namespace,
+        "name": "no-such-bot",
+        "uid": "00000000-0000-0000-0000-000000000000",
+    }
+    bench.kubectl("delete", "tbs", "lost", "--wait=false")
+    bench.kubectl("annotate", "tbs", "lost", "soloist.trade/abandon=the test makes an orphan")
+    bench.wait(lambda: bench.get("tradingbot", "lost") is None, "lost", 30)
+    patch = json.dumps({"spec": {"holder": gone}, "status": {"phase": "Active"}})
+    bench.cluster.kubectl("patch", "accountclaim", claim, "--type=merge", "-p", patch)
+    bench.apply("heir", bench.live())
+    bench.identify("heir")
+    bench.pass_check("heir")
+    bench.publish("heir", 2)
+    bench.wait(lambda: bench.get("pod", "heir-0"), "heir")
+    status = bench.claim("heir")["status"]
+    assert [line["reason"] for line in status["history"]][-3:] == ["Abandoned", "HolderVanished", "Adopted"]
+    assert len(status["nonces"]) == 2
 
 
 def test_deletion_ends_the_engine_revokes_the_key_and_lets_the_claim_go(bench: Bench) -> None:
@@ -309,10 +383,12 @@ def test_deletion_ends_the_engine_revokes_the_key_and_lets_the_claim_go(bench: B
 
 def test_a_bot_that_never_had_a_key_is_deleted_without_a_release(bench: Bench) -> None:
     bench.apply("demo", bench.live())
+    bench.identify("demo")
     bench.pass_check("demo")
     bench.wait(lambda: bench.get("job", "demo-fence-e1"), "demo")
     claim = bench.status("demo")["claim"]
-    evidence = bench.evidence("demo", "Failed", "ManagementKeyMissing", message="there is no Secret")
+    told = {"message": "there is no Secret", "keyMayExist": False}
+    evidence = bench.evidence("demo", "Failed", "ManagementKeyMissing", **told)
     bench.kubectl("delete", "tbs", "demo", "--wait=false")
     bench.end_job("demo-fence-e1", "fence", 1, json.dumps(evidence))
     bench.wait(lambda: bench.get("tradingbot", "demo") is None, "demo")
@@ -346,7 +422,9 @@ def test_an_abandoned_bot_leaves_its_claim_orphaned(bench: Bench) -> None:
 def test_a_static_key_is_armed_without_a_fence(bench: Bench) -> None:
     account = {"keyPolicy": "Static", "keySecretRef": {"name": bench.account}}
     bench.apply("demo", bench.live(account=account))
+    bench.identify("demo", f"key:{bench.account}")
     bench.pass_check("demo")
+    bench.wait_condition("demo", "AccountClaimed", "IdentityByKeyOnly")
     pod = bench.wait(lambda: bench.get("pod", "demo-0"), "demo")
     assert [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if "secret" in v] == [bench.account]
     assert bench.claim("demo")["status"]["epoch"] == 1
@@ -385,7 +463,7 @@ def test_a_stopped_bot_has_no_engine_and_a_halted_one_is_told_so(bench: Bench) -
     bench.apply("paper", spec("Paper", state="Stopped"))
     bench.wait(lambda: bench.get("pod", "paper-0") is None, "paper")
     assert bench.wait_condition("paper", "Ready", "Stopped")["status"] == "False"
-    assert bench.status("paper")["state"] == "Stopped"
+    bench.wait(lambda: bench.status("paper")["state"] == "Stopped", "paper")
 
 
 def test_a_manual_update_waits_for_its_approval(bench: Bench) -> None:

@@ -46,6 +46,14 @@ class Oracle:
         """Close the connection."""
         self._http.close()
 
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        """Ask the admin API (docs/exchange.md lists its calls)."""
+        return self._http.get(path, params=query).raise_for_status().json()
+
+    def change(self, method: str, path: str, body: Any) -> None:
+        """Tell the exchange to behave otherwise: its switches and faults."""
+        self._http.request(method, path, json=body).raise_for_status()
+
     def accepted(self, account: str, since_ms: int = 0) -> list[dict[str, Any]]:
         """Accepted orders of an account at or after a time, oldest first."""
         reply = self._http.get(

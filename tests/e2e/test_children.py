@@ -35,9 +35,8 @@ EDITS = {
         '{"spec":{"schedule":"* * * * *"}}',
     ],
     "statefulset": ["patch", "statefulset", "demo", "--type=merge", "-p", '{"spec":{"replicas":3}}'],
-    "lease": ["annotate", "lease", "demo-0", "soloist.trade/desired-state=Nonsense", "--overwrite"],
 }
-NAMES = {"cronjob": "demo-key-rotation", "lease": "demo-0"}
+NAMES = {"cronjob": "demo-key-rotation"}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +52,6 @@ def running(cluster, oracle):
 def declared(bot: Bot, kind: str) -> dict:
     """The part of a child that we declare."""
     child = bot.get(kind, NAMES.get(kind, bot.name))
-    if kind == "lease":
-        return {k: v for k, v in child["metadata"]["annotations"].items() if k != "soloist.trade/engine"}
     return child["spec"]
 
 
@@ -69,9 +66,7 @@ def test_an_edited_child_is_put_back(running: Bot, kind: str) -> None:
     print(f"{kind} edited and put back within {(now_ms() - edited_ms) / 1000:.2f} s")
 
 
-@pytest.mark.parametrize(
-    "kind", ["service", "poddisruptionbudget", "networkpolicy", "cronjob", "lease", "configmap"]
-)
+@pytest.mark.parametrize("kind", ["service", "poddisruptionbudget", "networkpolicy", "cronjob", "configmap"])
 def test_a_deleted_child_comes_back(running: Bot, kind: str) -> None:
     name = NAMES.get(kind, running.name)
     if kind == "configmap":

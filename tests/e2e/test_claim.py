@@ -1,4 +1,4 @@
-"""Two TradingBots and one account: never two holders."""
+"""Two TradingBots and one account: never two holders, whatever name the account goes by."""
 
 from __future__ import annotations
 
@@ -13,36 +13,100 @@ from tests.support import eventually
 
 NAMESPACE = "e2e-claim"
 
+OPEN_SUBACCOUNT = """
+import asyncio, json, sys, uuid
+from soloist_kalshi.messages import SubaccountTransfer
+from soloist_kalshi.rest import RestClient
+from soloist_kalshi.signing import Signer
 
-@pytest.mark.timeout(240)
-def test_the_second_bot_on_one_account_says_who_holds_it(bot: Bot) -> None:
+async def main():
+    told = json.load(sys.stdin)
+    signer = Signer.from_pem(told["key_id"], told["private_key"].encode())
+    url = "https://localhost:8443/trade-api/v2"
+    async with RestClient(url, signer, ca_file="/etc/soloist-exchange/ca.crt") as client:
+        number = await client.create_subaccount()
+        transfer = SubaccountTransfer(client_transfer_id=str(uuid.uuid4()), from_subaccount=0, to_subaccount=number, amount_cents=100000)
+        await client.transfer(transfer)
+        print(number)
+
+asyncio.run(main())
+"""
+
+
+def like(bot: Bot, name: str, *, secret: str | None = None, subaccount: int = 0) -> Bot:
+    """Another TradingBot on the same account; `secret` is another Secret with a management key of it."""
+    made = Bot(bot.cluster, bot.oracle, NAMESPACE, name=name, manifest=copy.deepcopy(bot.manifest))
+    made.manifest["metadata"]["name"] = name
+    account = made.manifest["spec"]["account"]
+    account["subaccount"] = subaccount
+    if secret is not None:
+        account["managementKeySecretRef"]["name"] = secret
+    made.account = bot.account
+    return made
+
+
+def conflict(bot: Bot) -> str:
+    """What a bot says about the account that it does not hold; empty when it says something else."""
+    found = bot.condition("AccountClaimed")
+    return str(found["message"]) if found.get("reason") == "AccountConflict" else ""
+
+
+def one_holder(first: Bot, second: Bot) -> tuple[Bot, Bot]:
+    """Wait until one bot is Ready and the other says who holds the account; returns them in that order."""
+
+    def settled() -> bool:
+        return any(a.is_ready() and f"{NAMESPACE}/{a.name}" in conflict(b) for a, b in pairs)
+
+    pairs = ((first, second), (second, first))
+    eventually(settled, 150, lambda: f"{first.status()}\n{second.status()}\n{first.story()}")
+    return next((a, b) for a, b in pairs if a.is_ready())
+
+
+@pytest.mark.timeout(300)
+def test_two_bots_made_at_once_have_one_holder(bot: Bot) -> None:
     bot.prepare("demo.yaml")
-    bot.apply()
-    bot.wait_ready(90)
     assert bot.account is not None
-
-    same_secret = Bot(
-        bot.cluster, bot.oracle, NAMESPACE, name="same-secret", manifest=copy.deepcopy(bot.manifest)
-    )
-    same_secret.manifest["metadata"]["name"] = same_secret.name
-    other_secret = Bot(
-        bot.cluster, bot.oracle, NAMESPACE, name="other-secret", manifest=copy.deepcopy(bot.manifest)
-    )
-    other_secret.manifest["metadata"]["name"] = other_secret.name
-    other_secret.manifest["spec"]["account"]["managementKeySecretRef"]["name"] = "alias"
-    alias = release.management_key_secret(bot.account, NAMESPACE, "alias")
-    bot.kubectl("apply", "-f", "-", input=json.dumps(alias))
+    alias_key = release.management_key_secret(bot.account, NAMESPACE, f"alias-of-{bot.account.name}")
+    bot.kubectl("apply", "-f", "-", input=json.dumps(alias_key))
+    alias = like(bot, "alias", secret=alias_key["metadata"]["name"])  # type: ignore[index]
+    both = {"apiVersion": "v1", "kind": "List", "items": [bot.manifest, alias.manifest]}
     try:
-        same_secret.apply()
-        other_secret.apply()
-        said = same_secret.wait_condition("AccountClaimed", "False", "AccountConflict", 30)["message"]
-        assert f"{NAMESPACE}/{bot.name}" in said
-        # The alias is another claim in the cluster; the sole-key check at the venue refuses it.
-        said = other_secret.wait_condition("Fenced", "False", "Conflict", 60)["message"]
-        assert bot.status()["keyId"] in said
-        eventually(bot.is_ready, 10, bot.story)
+        bot.kubectl("apply", "-f", "-", input=json.dumps(both))
+        holder, other = one_holder(bot, alias)
+        claim = json.loads(bot.cluster.kubectl("get", "accountclaim", holder.status()["claim"], "-o", "json"))
+        assert other.status()["claim"] == holder.status()["claim"], "another Secret, and the same account"
+        assert claim["status"]["phase"] == "Active"
+        assert claim["spec"]["holder"]["name"] == holder.name
+        assert claim["spec"]["accountIdentity"].startswith("marker:")
+        holder.wait_accepted_after(0, 30)
         keys = {order["key_id"] for order in bot.accepted()}
-        assert keys == {bot.status()["keyId"]}, "orders of one key only"
+        assert keys == {holder.status()["keyId"]}, "orders of one key only"
+        assert not other.exists("statefulset", other.name)
     finally:
-        other_secret.delete()
-        same_secret.delete()
+        alias.delete()
+
+
+@pytest.mark.timeout(300)
+def test_two_subaccounts_are_traded_side_by_side(bot: Bot) -> None:
+    bot.prepare("demo.yaml")
+    assert bot.account is not None
+    told = json.dumps({"key_id": bot.account.key_id, "private_key": bot.account.private_key})
+    shell = ("-n", release.SYSTEM_NAMESPACE, "exec", "-i", "deploy/soloist-exchange", "--", "python", "-c")
+    number = int(bot.cluster.kubectl(*shell, OPEN_SUBACCOUNT, input=told))
+    neighbour = like(bot, "neighbour", subaccount=number)
+    bot.apply()
+    try:
+        neighbour.apply()
+        for each in (bot, neighbour):
+            each.wait_ready(200)
+        claims = {each.status()["claim"] for each in (bot, neighbour)}
+        assert len(claims) == 2
+        identities = {
+            json.loads(bot.cluster.kubectl("get", "accountclaim", claim, "-o", "json"))["spec"][
+                "accountIdentity"
+            ]
+            for claim in claims
+        }
+        assert len(identities) == 1, "one account of two subaccounts"
+    finally:
+        neighbour.delete()

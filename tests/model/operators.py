@@ -43,6 +43,8 @@ class Cast:
             yield from self._engine(world, number, pod)
         for key in sorted(world.fading):
             yield f"the venue refuses {name(key)} from now on", world._replace(fading=world.fading - {key})
+        for key in sorted(world.hidden):
+            yield f"the venue's list shows {name(key)}", world._replace(hidden=world.hidden - {key})
 
     # ------------------------------------------------------------------ P1 and P7
 

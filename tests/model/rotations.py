@@ -14,9 +14,11 @@ from tests.model.world import (
     Setting,
     Step,
     World,
+    create_key,
     delete_key,
     put,
     secret_of,
+    shown,
 )
 
 AT_REST = ("done", "failed", "dead")
@@ -38,6 +40,7 @@ class Rotations:
     def __init__(self, setting: Setting, takeovers: Takeovers) -> None:
         self._broken = setting.mutations
         self._deaths = setting.deaths
+        self._stale = setting.stale
         self._takeovers = takeovers
         self._steps: dict[str, Callable[[World, int, Rotation], World]] = {
             "list": self._list,
@@ -61,7 +64,11 @@ class Rotations:
             if rotation.at == "idle":
                 yield from self._begin(world, number)
                 continue
-            if rotation.at in CHECKS:
+            if rotation.at == "wait for the list":
+                if not rotation.awaited & world.hidden:
+                    waited = self._go(world, number, rotation, "check list", awaited=frozenset())
+                    yield f"rotation {number} has waited for the list", waited
+            elif rotation.at in CHECKS:
                 yield f"rotation {number}: {rotation.at}", self._check(world, number, rotation)
             elif rotation.at.startswith("confirm"):
                 yield from self._confirm(world, number, rotation)
@@ -120,7 +127,7 @@ class Rotations:
     # ------------------------------------------------------------------ the steps
 
     def _list(self, world: World, number: int, rotation: Rotation) -> World:
-        leftovers = self._leftovers(world, rotation, rotation.slots)
+        leftovers = self._leftovers(world, number, rotation, rotation.slots)
         if leftovers is None:
             return self._go(world, number, rotation, "failed")
         if leftovers and "leftovers deleted at once" in self._broken:
@@ -133,17 +140,18 @@ class Rotations:
         return "confirm new" if len(rotation.slots) > 1 else "check create"
 
     def _leftovers(
-        self, world: World, rotation: Rotation, expected: tuple[Key, ...]
+        self, world: World, number: int, rotation: Rotation, expected: tuple[Key, ...]
     ) -> tuple[Key, ...] | None:
         """Keys of this epoch that are in no slot; None when a slot's key is missing or anybody else could trade."""
-        if not set(expected) <= world.listed and "rotation of a swept epoch" not in self._broken:
+        listing = shown(world, f"rotation {number}")
+        if not set(expected) <= listing and "rotation of a swept epoch" not in self._broken:
             return None
         mine = {
             key
-            for key in world.listed
+            for key in listing
             if (key.cluster, key.epoch, key.nonce) == (0, rotation.epoch, rotation.nonce)
         }
-        if world.listed - mine - set(expected) and "rotation of a swept epoch" not in self._broken:
+        if listing - mine - set(expected) and "rotation of a swept epoch" not in self._broken:
             return None
         return tuple(sorted(mine - set(expected)))
 
@@ -174,13 +182,16 @@ class Rotations:
     def _create(self, world: World, number: int, rotation: Rotation) -> World:
         generation = rotation.generation + 1
         key = Key(0, rotation.epoch, rotation.nonce, generation, f"rotation {number}")
-        at = "patch in" if "rotation check before create" in self._broken else "check list"
-        return self._go(world._replace(listed=world.listed | {key}), number, rotation, at, key=key)
+        at = "wait for the list" if self._stale else "check list"
+        if "rotation check before create" in self._broken:
+            at = "patch in"
+        world = create_key(world, key, stale=self._stale)
+        return self._go(world, number, rotation, at, key=key, awaited=world.hidden)
 
     def _list_slots(self, world: World, number: int, rotation: Rotation) -> World:
         """Exactly the slots' keys and mine."""
         assert rotation.key is not None
-        found = self._leftovers(world, rotation, (*rotation.slots, rotation.key))
+        found = self._leftovers(world, number, rotation, (*rotation.slots, rotation.key))
         return self._go(world, number, rotation, "discard" if found is None or found else "patch in")
 
     def _patch_in(self, world: World, number: int, rotation: Rotation) -> World:

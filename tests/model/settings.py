@@ -35,6 +35,22 @@ HOLDS = {
     "two rotations at once": Search(Setting(attempts=1, rotations=2, deaths=2)),
     "a rotation beside a takeover": Search(Setting(attempts=2, rotations=1)),
     "two rotations beside a takeover": Search(Setting(attempts=2, rotations=2, deaths=0), large=True),
+    "stale listings, three attempts, two deaths": Search(Setting(attempts=3, deaths=2, stale=True)),
+    "stale listings, two clusters": Search(Setting(clusters=2, attempts=2, stale=True)),
+    "stale listings, two clusters, always able to go on": Search(
+        Setting(clusters=2, attempts=3, deaths=2, stale=True, eager=False), live=True
+    ),
+    "stale listings, two clusters, three attempts": Search(
+        Setting(clusters=2, attempts=3, stale=True), large=True
+    ),
+    "stale listings, two operators that pause": Search(
+        Setting(operators=2, attempts=2, deaths=2, stale=True)
+    ),
+    "stale listings, a rotation beside a takeover": Search(Setting(attempts=2, rotations=1, stale=True)),
+    "stale listings, two rotations at once": Search(Setting(attempts=1, rotations=2, deaths=1, stale=True)),
+    "stale listings, etcd restored": Search(
+        Setting(attempts=3, restores=1, stale=True, sequential=True), large=True
+    ),
     "etcd restored": Search(Setting(attempts=2, restores=1)),
     "etcd restored, three attempts in turn": Search(Setting(attempts=3, restores=1, sequential=True)),
     "etcd restored, four attempts in turn": Search(
@@ -58,6 +74,7 @@ FAILS = {
     "no wait": (Search(Setting(attempts=2)), "I2"),
     "wait before create": (Search(Setting(clusters=2, attempts=3)), "I2"),
     "publish before wait": (Search(Setting(attempts=2)), "I2"),
+    "no wait for the list": (Search(Setting(clusters=2, attempts=2, stale=True)), "I2"),
     "no sole-key check": (Search(Setting(clusters=2, attempts=2)), "I2"),
     "sweep last": (Search(Setting(attempts=2)), "I2"),
     "sweep of unknown nonces": (Search(Setting(attempts=3, restores=1, sequential=True)), "I7"),

@@ -13,8 +13,10 @@ from tests.model.world import (
     Setting,
     Step,
     World,
+    create_key,
     delete_key,
     put,
+    shown,
 )
 
 AT_REST = ("done", "failed", "dead")
@@ -26,6 +28,7 @@ class Takeovers:
     def __init__(self, setting: Setting) -> None:
         self._broken = setting.mutations
         self._deaths = setting.deaths
+        self._stale = setting.stale
         self._unchecked = ("check publish",) if "claim not read before publish" in setting.mutations else ()
         self._steps: dict[str, Callable[[World, int, Fence], World]] = {
             "begin": self._begin,
@@ -53,7 +56,13 @@ class Takeovers:
         for number, fence in enumerate(world.fences):
             if fence.at in AT_REST:
                 continue
-            if fence.at == "wait":
+            if fence.at == "wait for the list":
+                if not fence.awaited & world.hidden:
+                    yield (
+                        f"fence {number} has waited for the list",
+                        self._go(world, number, fence, "check verify", awaited=frozenset()),
+                    )
+            elif fence.at == "wait":
                 if not fence.awaited & world.fading:
                     yield f"fence {number} has waited", self._go(world, number, fence, self._after_wait())
             else:
@@ -76,7 +85,13 @@ class Takeovers:
         return "check verify" if "check before create" in self._broken else "check create"
 
     def _after_create(self) -> str:
-        return "wait" if "check before create" in self._broken else "check verify"
+        if "check before create" in self._broken:
+            return "wait"
+        return (
+            "wait for the list"
+            if self._stale and "no wait for the list" not in self._broken
+            else "check verify"
+        )
 
     def _after_verify(self) -> str:
         if "check before create" in self._broken:
@@ -125,7 +140,8 @@ class Takeovers:
     def _list(self, world: World, number: int, fence: Fence) -> World:
         """P2: judge the whole listing before anything is deleted; orphans of epochs that never armed go first."""
         known = self._known(number, fence)
-        ours = sorted(key for key in world.listed if key.cluster == fence.cluster)
+        listing = shown(world, f"fence {number}")
+        ours = sorted(key for key in listing if key.cluster == fence.cluster)
         orphans = tuple(
             key
             for key in ours
@@ -133,7 +149,7 @@ class Takeovers:
         )
         rest = [key for key in ours if key not in orphans]
         highest = max([world.sent[fence.cluster], *(key.epoch for key in rest)])
-        foreign = any(key.cluster != fence.cluster for key in world.listed)
+        foreign = any(key.cluster != fence.cluster for key in listing)
         stranger = any(key.nonce not in known for key in rest)
         if highest >= fence.epoch and "epoch is claim plus one" not in self._broken:
             return self._fail(world, number, fence, highest)
@@ -178,11 +194,9 @@ class Takeovers:
     def _list_again(self, world: World, number: int, fence: Fence) -> World:
         known = self._known(number, fence)
         own = fence.key
-        left = tuple(sorted(key for key in world.listed if key.cluster == fence.cluster and key != own))
-        if (
-            any(key.cluster != fence.cluster for key in world.listed)
-            and "no sole-key check" not in self._broken
-        ):
+        listing = shown(world, f"fence {number}")
+        left = tuple(sorted(key for key in listing if key.cluster == fence.cluster and key != own))
+        if any(key.cluster != fence.cluster for key in listing) and "no sole-key check" not in self._broken:
             return self._fail(world, number, fence)
         if not left:
             return self._go(world, number, fence, self._after_sweep(), awaited=world.fading)
@@ -197,13 +211,15 @@ class Takeovers:
 
     def _create(self, world: World, number: int, fence: Fence) -> World:
         key = Key(fence.cluster, fence.epoch, number, 1, f"fence {number}")
-        world = world._replace(listed=world.listed | {key})
-        return self._go(world, number, fence, self._after_create(), key=key)
+        world = create_key(world, key, stale=self._stale)
+        # "Wait for the list" is: whatever was made before this moment is shown.
+        return self._go(world, number, fence, self._after_create(), key=key, awaited=world.hidden)
 
     def _verify(self, world: World, number: int, fence: Fence) -> World:
         """P4: mine is the only threatening key of a listing that was made while it existed."""
         known = self._known(number, fence)
-        others = sorted(key for key in world.listed if key != fence.key)
+        listing = shown(world, f"fence {number}")
+        others = sorted(key for key in listing if key != fence.key)
         zombies = tuple(
             key
             for key in others
@@ -214,7 +230,7 @@ class Takeovers:
         threats = [key for key in others if key not in zombies]
         if "no sole-key check" in self._broken:
             threats = []
-        if fence.key is not None and fence.key not in world.listed:
+        if fence.key is not None and fence.key not in listing:
             return self._fail(world, number, fence)
         if threats:
             highest = max((key.epoch for key in threats if key.cluster == fence.cluster), default=0)

@@ -104,10 +104,16 @@ class Rotation(NamedTuple):
     slots: tuple[Key, ...] = ()
     key: Key | None = None
     todo: tuple[Key, ...] = ()
+    awaited: frozenset[Key] = frozenset()
 
 
 class World(NamedTuple):
-    """Everything. `fading` keys are deleted and may still be accepted; `sent` is the highest epoch of an order per cluster."""
+    """Everything. `fading` keys are deleted and may still be accepted; `sent` is the highest epoch of an order per cluster.
+
+    `listed` keys exist; the venue's list shows them, but for those that are `hidden` from all but their makers yet, each for as
+    long as it likes. (A list that goes on showing deleted keys only makes a fence stop, or delete once more; and one that hides a
+    key from its maker, too, makes it stop.)
+    """
 
     clusters: tuple[Cluster, ...]
     operators: tuple[Operator, ...]
@@ -116,6 +122,7 @@ class World(NamedTuple):
     pods: tuple[Pod, ...] = ()
     listed: frozenset[Key] = frozenset()
     fading: frozenset[Key] = frozenset()
+    hidden: frozenset[Key] = frozenset()
     sent: tuple[int, ...] = ()
     deaths: int = 0
     broken: str = ""
@@ -125,6 +132,7 @@ class Setting(NamedTuple):
     """How large the world may become, and what is wrong with it (`mutations`).
 
     `eager`: a takeover may be opened at any time, not only when nothing trades. `sequential`: not while a fence runs.
+    `stale`: the venue's list shows a new key only later.
     """
 
     clusters: int = 1
@@ -136,6 +144,7 @@ class Setting(NamedTuple):
     whole_etcd: bool = True
     eager: bool = True
     sequential: bool = False
+    stale: bool = False
     mutations: frozenset[str] = frozenset()
 
     def start(self) -> World:
@@ -164,8 +173,21 @@ def secret_of(cluster: Cluster, name: tuple[int, int]) -> Secret | None:
     return next((secret for secret in cluster.secrets if secret.name == name), None)
 
 
+def create_key(world: World, key: Key, *, stale: bool) -> World:
+    """The venue makes a key: it is accepted at once, and shown at once or later."""
+    hidden = world.hidden | {key} if stale else world.hidden
+    return world._replace(listed=world.listed | {key}, hidden=hidden)
+
+
+def shown(world: World, reader: str) -> frozenset[Key]:
+    """What the venue's list of keys says to `reader`, who always sees what it made itself."""
+    return frozenset(key for key in world.listed if key not in world.hidden or key.maker == reader)
+
+
 def delete_key(world: World, key: Key) -> World:
     """The venue deletes a key: it is gone from the list at once, and refused some time later."""
     if key not in world.listed:
         return world
-    return world._replace(listed=world.listed - {key}, fading=world.fading | {key})
+    return world._replace(
+        listed=world.listed - {key}, fading=world.fading | {key}, hidden=world.hidden - {key}
+    )

@@ -63,6 +63,7 @@ class Admin:
             ("GET", "/admin/accepted-orders", self._accepted),
             ("GET", "/admin/events", self._events),
             ("GET", "/admin/accounts", self._accounts),
+            ("GET", "/admin/keys", self._keys),
             ("GET", "/admin/books/{ticker}", self._book),
             ("GET", "/admin/conservation", self._conservation),
             ("GET", "/admin/oracle", lambda _: views.oracle(self._exchange, server)),
@@ -228,6 +229,10 @@ class Admin:
 
     async def _advance(self, call: Call) -> Content:
         return {"time_ms": await self._control.advance(call.read(commands.Advance).advance_ms)}
+
+    def _keys(self, call: Call) -> Content:
+        found = views.account(self._exchange, call.query.get("account", ""))
+        return {"keys": [views.key(row) for row in self._exchange.store.all_keys(found.account_id)]}
 
     # ---------------------------------------------------------------- markets and accounts
 

@@ -14,8 +14,9 @@ from soloist_exchange.ledger import Account
 from soloist_exchange.markets import MarketState
 from soloist_exchange.metrics import Family
 from soloist_exchange.orders import BID, Order
+from soloist_exchange.store_rows import KeyRow
 
-__all__ = ["account", "account_summary", "book", "market", "metrics_text", "oracle"]
+__all__ = ["account", "account_summary", "book", "key", "market", "metrics_text", "oracle"]
 
 _PREFIX: Final = "soloist_exchange_"
 
@@ -52,6 +53,18 @@ def account_summary(exchange: Exchange, server: Wire, found: Account) -> dict[st
         "keys": [key.key_id for key in exchange.store.keys(found.account_id)],
         "connections": server.keys_of_websockets(found.account_id),
         "concurrent": server.usage.of(found.name),
+    }
+
+
+def key(row: KeyRow) -> dict[str, Any]:
+    """Return a key's life, from when to when it was listed; `deleted_ms` is None while it is."""
+    return {
+        "key_id": row.key_id,
+        "name": row.name,
+        "scopes": list(row.scopes),
+        "subaccount": row.subaccount,
+        "created_ms": row.created_ms,
+        "deleted_ms": row.deleted_ms,
     }
 
 

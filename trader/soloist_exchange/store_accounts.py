@@ -104,6 +104,13 @@ class AccountStore(StateFile):
         )
         return [_key(row) for row in rows]
 
+    def all_keys(self, account_id: int) -> list[KeyRow]:
+        """Return every key that the account ever had, oldest first."""
+        rows = self.database.execute(
+            "SELECT * FROM keys WHERE account_id = ? ORDER BY created_ms, rowid", (account_id,)
+        )
+        return [_key(row) for row in rows]
+
     def delete_key(self, account_id: int, key_id: str, now_ms: int) -> bool:
         """Mark a key deleted; False when the account has no such key."""
         done = self.database.execute(

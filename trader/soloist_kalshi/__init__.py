@@ -11,6 +11,7 @@ __all__ = [
     "book",
     "clock",
     "codec",
+    "custody",
     "errors",
     "fees",
     "frames",

@@ -118,7 +118,8 @@ def account_claims() -> dict[str, Any]:
             _column("Venue", ".spec.venue"),
             _column("Epoch", ".status.epoch", "integer"),
             _column("Since", ".status.since", "date"),
-            _column("Reason", ".status.evidence.reason", wide=True),
+            _column("Reason", ".status.reason", description="why the claim is in this phase"),
+            _column("Account", ".spec.accountIdentity", wide=True),
             _column("Key", ".status.keyId", wide=True),
         ],
         schema=_object(

@@ -72,10 +72,18 @@ class UpdatePolicy(enum.StrEnum):
 
 
 class DisruptionPolicy(enum.StrEnum):
-    """What a drain may do to the bot."""
+    """Who moves the bot off a node that is drained."""
 
+    HANDOVER = "Handover"
     BLOCK = "Block"
     ALLOW = "Allow"
+
+
+class WhenUnreachable(enum.StrEnum):
+    """What becomes of the state volume when its node is lost."""
+
+    START_FRESH = "StartFresh"
+    WAIT = "Wait"
 
 
 def _rules(*found: JsonDict) -> ConfigDict:
@@ -336,17 +344,19 @@ class Update(Block):
 
     policy: UpdatePolicy = Field(
         default=UpdatePolicy.AUTOMATIC,
-        description="Automatic: at once, by an orderly stop. Manual: after the annotation soloist.trade/approve-update names the "
-        "revision that condition Updated shows.",
+        description="Automatic: at once, by an orderly stop; what the operator alone changed (its default image) one bot after "
+        "the other. Manual: after the annotation soloist.trade/approve-update names what condition Updated shows.",
     )
 
 
 class Disruption(Block):
-    """What the PodDisruptionBudget permits."""
+    """What a drain may do to the bot."""
 
     policy: DisruptionPolicy = Field(
-        default=DisruptionPolicy.BLOCK,
-        description="Block: no eviction; a drain waits until you stop the bot. Allow: a drain evicts the pod, which stops in order.",
+        default=DisruptionPolicy.HANDOVER,
+        description="Handover: no eviction; when the node is cordoned the operator stops the engine in order and starts it on "
+        "another node that can take it. Block: no eviction; a drain waits until you stop the bot. Allow: a drain evicts the pod, "
+        "which stops in order. Default Handover.",
     )
 
 
@@ -361,6 +371,11 @@ class Storage(Block):
     )
     retain: bool = Field(
         default=True, description="Keep the volume when the TradingBot is deleted. Default true."
+    )
+    when_unreachable: WhenUnreachable = Field(
+        default=WhenUnreachable.START_FRESH,
+        description="After a takeover from an engine that may still write to its volume. StartFresh: the next engine gets a new "
+        "volume and reads the account from the venue; the old volume is kept. Wait: it waits for the old one. Default StartFresh.",
     )
 
 

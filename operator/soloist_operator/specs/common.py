@@ -18,6 +18,7 @@ KEYS_DIR = "/var/run/soloist/keys"
 SECRET_DIR = "/var/run/soloist/secret"  # noqa: S105 - a directory, not a password
 MANAGEMENT_KEY_DIR = "/var/run/soloist/management-key"
 STATE_DIR = "/var/lib/soloist"
+WATCH_DIR = "/var/run/soloist/watch"
 
 
 class Component(enum.StrEnum):
@@ -26,6 +27,8 @@ class Component(enum.StrEnum):
     ENGINE = "engine"
     FENCE = "fence"
     CHECK = "check"
+    IDENTIFY = "identify"
+    AUDIT = "audit"
     ROTATION = "rotation"
 
 
@@ -42,15 +45,33 @@ class BotRef:
         """Name of the engine pod and of its Lease."""
         return f"{self.name}-0"
 
-    @property
-    def volume_claim(self) -> str:
-        """Name of the state volume claim, first generation."""
-        return f"{self.name}-state-0"
+    def volume_claim(self, generation: int) -> str:
+        """Name of one generation of the state volume claim; the first is 0."""
+        return f"{self.name}-state-{generation}"
+
+    def volume_generation(self, claim: str) -> int | None:
+        """Which generation a volume claim is, None when it is none of this bot's."""
+        number = claim.removeprefix(f"{self.name}-state-")
+        return int(number) if number != claim and number.isdecimal() else None
 
     @property
     def rotation(self) -> str:
         """Name of the key-rotation CronJob."""
         return f"{self.name}-key-rotation"
+
+    @property
+    def identify(self) -> str:
+        """Name of the Job that asks which account it is."""
+        return f"{self.name}-identify"
+
+    @property
+    def audit(self) -> str:
+        """Name of the CronJob that audits the account."""
+        return f"{self.name}-audit"
+
+    def reap(self, epoch: int) -> str:
+        """Name of the Job that deletes stale keys which an audit found."""
+        return f"{self.name}-reap-e{epoch}"
 
     def config(self, config_hash: str) -> str:
         """Name of the ConfigMap of one configuration."""

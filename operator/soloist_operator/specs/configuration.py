@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -13,6 +15,9 @@ from soloist_operator.settings import Venue
 from soloist_operator.specs.common import CA_FILE, BotRef, child
 
 VERSION = 1
+RENDERED_KEPT = 4096
+PREFLIGHT_CLAIM_HASH, PREFLIGHT_EPOCH = "000000", 1
+"""What stands for claim and epoch before there are any: the check and the fence read neither."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +34,28 @@ class Configuration:
 def render(
     bot: BotRef, spec: TradingBotSpec, venue: Venue, *, image: str, claim_hash: str | None, epoch: int | None
 ) -> Configuration:
-    """Render a validated spec; `claim_hash` and `epoch` are given exactly when the mode is Live."""
+    """Render a validated spec.
+
+    Without `claim_hash` and `epoch` a Live bot's is the pre-flight one, which no engine runs: the same for every epoch, so
+    that an attempt that fails leaves no configuration behind.
+    """
     document = _document(bot, spec, venue)
     files = {"venue-ca.pem": venue.ca_bundle} if venue.ca_bundle else {}
     validity_hash = content_hash({"config": document, "files": files, "image": image})
     if spec.account is not None:
-        assert claim_hash is not None
-        assert epoch is not None
         document["account"] = {
             "subaccount": spec.account.subaccount,
-            "claim_hash": claim_hash,
-            "epoch": epoch,
+            "claim_hash": claim_hash or PREFLIGHT_CLAIM_HASH,
+            "epoch": epoch or PREFLIGHT_EPOCH,
         }
-    files["config.yaml"] = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    files["config.yaml"] = _text(json.dumps(document))
     return Configuration(files=files, config_hash=content_hash(files), validity_hash=validity_hash)
+
+
+@lru_cache(maxsize=RENDERED_KEPT)
+def _text(document: str) -> str:
+    """A JSON document as YAML. Remembered, because every look at every bot asks for the same few again, and YAML is slow."""
+    return yaml.safe_dump(json.loads(document), sort_keys=True, allow_unicode=True, width=110)
 
 
 def _document(bot: BotRef, spec: TradingBotSpec, venue: Venue) -> Object:

@@ -14,13 +14,14 @@ from soloist_operator.kinds import (
     STATEFUL_SET,
     VOLUME_CLAIM,
 )
-from soloist_operator.objects import Object
+from soloist_operator.objects import Object, annotation, dig
 from soloist_operator.specs.common import (
     CONFIG_DIR,
     CONFIG_FILE,
     KEYS_DIR,
     SECRET_DIR,
     STATE_DIR,
+    WATCH_DIR,
     BotRef,
     Component,
     child,
@@ -36,6 +37,7 @@ from soloist_operator.specs.common import (
 from soloist_operator.specs.image import ResolvedImage
 
 HTTP_PORT = 8080
+WATCHDOG_PORT = 8081
 STOP_BUDGET_S = 30
 """Longer than the engine needs to cancel, verify and flush."""
 STARTUP_BUDGET_S = 120
@@ -46,6 +48,7 @@ ANNOTATION_STATE = f"{GROUP}/desired-state"
 ANNOTATION_ADMITTED = f"{GROUP}/admitted-pod-uid"
 ANNOTATION_ENGINE = f"{GROUP}/engine"
 ANNOTATION_VALID = f"{GROUP}/checked"
+ANNOTATION_AVOIDS = f"{GROUP}/avoids-nodes"
 
 _TOKEN_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a directory
 _PROGRAM = "soloist-trader"
@@ -61,6 +64,21 @@ class Arming:
     secret_name: str
 
 
+@dataclass(frozen=True)
+class Lodging:
+    """Where the engine's pod lives: its state volume's generation, and nodes that it is not scheduled to.
+
+    A lost node is Ready for the scheduler for almost a minute; a pod that is bound to it in that time is lost, too.
+    """
+
+    volume: int = 0
+    avoid: tuple[str, ...] = ()
+
+
+HOME = Lodging()
+"""The first volume, on any node."""
+
+
 def stateful_set(
     bot: BotRef,
     spec: TradingBotSpec,
@@ -70,6 +88,7 @@ def stateful_set(
     config_hash: str,
     validity_hash: str,
     arming: Arming | None,
+    lodging: Lodging = HOME,
 ) -> Object:
     """One engine or none. `OnDelete`: only the operator replaces the pod, and only after proof of death."""
     annotations = {**(spec.pod_annotations or {}), ANNOTATION_CONFIG: config_hash}
@@ -81,13 +100,13 @@ def stateful_set(
             "annotations": annotations,
             "finalizers": [FENCE_FINALIZER],
         },
-        "spec": _pod_spec(bot, spec, image, service_account, config_hash, arming),
+        "spec": _pod_spec(bot, spec, image, service_account, config_hash, arming, lodging),
     }
     return child(
         STATEFUL_SET,
         bot,
         bot.name,
-        annotations={ANNOTATION_VALID: validity_hash},
+        annotations={ANNOTATION_VALID: validity_hash, **_avoids(lodging)},
         spec={
             "replicas": 0 if spec.state is State.STOPPED else 1,
             "serviceName": bot.name,
@@ -107,10 +126,11 @@ def _pod_spec(
     service_account: str,
     config_hash: str,
     arming: Arming | None,
+    lodging: Lodging,
 ) -> Object:
     volumes = [
         config_volume(bot.config(config_hash)),
-        {"name": "state", "persistentVolumeClaim": {"claimName": bot.volume_claim}},
+        {"name": "state", "persistentVolumeClaim": {"claimName": bot.volume_claim(lodging.volume)}},
         _token_volume(),
         memory_volume("tmp", "32Mi"),
         memory_volume("keys", "1Mi"),
@@ -123,17 +143,23 @@ def _pod_spec(
         "securityContext": pod_security(),
     }
     if arming is not None:
-        volumes.append(secret_volume("epoch-key", arming.secret_name))
+        volumes += [secret_volume("epoch-key", arming.secret_name), memory_volume("watch", "4Mi")]
+        # The watchdog ends the engine's process, and nobody else's: it has to see it.
+        pod["shareProcessNamespace"] = True
         pod["initContainers"] = [_keys_container(image), _watchdog_container(image)]
-    pod |= {"containers": [_engine_container(spec, image)], "volumes": volumes}
+    engine = _engine_container(spec, image)
+    if arming is not None:
+        engine["volumeMounts"].append(mount("watch", WATCH_DIR, read_only=False))
+    pod |= {"containers": [engine], "volumes": volumes}
     if spec.node_selector:
         pod["nodeSelector"] = dict(spec.node_selector)
     if spec.tolerations:
         pod["tolerations"] = [
             t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in spec.tolerations
         ]
-    if spec.affinity:
-        pod["affinity"] = spec.affinity
+    affinity = avoiding(spec.affinity or {}, lodging.avoid)
+    if affinity:
+        pod["affinity"] = affinity
     if spec.priority_class_name:
         pod["priorityClassName"] = spec.priority_class_name
     return pod
@@ -175,9 +201,23 @@ def _watchdog_container(image: ResolvedImage) -> Object:
         mount("epoch-key", SECRET_DIR),
         mount("keys", KEYS_DIR, read_only=False),
         mount("config", CONFIG_DIR),
+        mount("state", STATE_DIR, read_only=False),
+        mount("watch", WATCH_DIR, read_only=False),
     ]
     args = ["watchdog", "--config", CONFIG_FILE, "--from", SECRET_DIR, "--to", KEYS_DIR]
-    return {**_container("watchdog", image, args, mounts, _SMALL), "restartPolicy": "Always"}
+    return {
+        **_container("watchdog", image, args, mounts, _SMALL),
+        "restartPolicy": "Always",
+        "ports": [{"name": "watchdog", "containerPort": WATCHDOG_PORT, "protocol": "TCP"}],
+        # Nobody watches the watchdog but the kubelet; what it was doing goes on after its restart.
+        "livenessProbe": {
+            "httpGet": {"path": "/health", "port": "watchdog"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
+            "terminationGracePeriodSeconds": 2,
+        },
+    }
 
 
 def _engine_container(spec: TradingBotSpec, image: ResolvedImage) -> Object:
@@ -216,7 +256,46 @@ def _probe(path: str, *, period_s: int) -> Object:
     return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": period_s, "timeoutSeconds": 3}
 
 
-def volume_claim(bot: BotRef, spec: TradingBotSpec) -> Object:
+def _avoids(lodging: Lodging) -> dict[str, str]:
+    return {ANNOTATION_AVOIDS: ",".join(lodging.avoid)} if lodging.avoid else {}
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def avoiding(affinity: Object, nodes: tuple[str, ...]) -> Object:
+    """An affinity that, whatever else it asks for, keeps off these nodes."""
+    if not nodes:
+        return affinity
+    keep_off = {"key": "metadata.name", "operator": "NotIn", "values": list(nodes)}
+    by_node: Object = affinity.get("nodeAffinity") or {}
+    terms: list[Object] = (by_node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [
+        {}
+    ]  # any one of them suffices
+    narrowed = [{**term, "matchFields": [*(term.get("matchFields") or []), keep_off]} for term in terms]
+    return {**affinity, "nodeAffinity": {**by_node, _REQUIRED: {"nodeSelectorTerms": narrowed}}}
+
+
+def avoided_nodes(stateful_set: Object | None) -> tuple[str, ...]:
+    """The nodes that a StatefulSet of ours keeps off."""
+    return tuple(filter(None, (annotation(stateful_set, ANNOTATION_AVOIDS) or "").split(",")))
+
+
+def epoch_secret(pod_spec: Object) -> str | None:
+    """Name of the Secret whose key a pod gets."""
+    volumes: list[Object] = pod_spec.get("volumes") or []
+    return next((dig(v, "secret", "secretName") for v in volumes if v.get("name") == "epoch-key"), None)
+
+
+def state_claim(pod_spec: Object) -> str | None:
+    """Name of the state volume claim that a pod mounts."""
+    volumes: list[Object] = pod_spec.get("volumes") or []
+    return next(
+        (dig(v, "persistentVolumeClaim", "claimName") for v in volumes if v.get("name") == "state"), None
+    )
+
+
+def volume_claim(bot: BotRef, spec: TradingBotSpec, generation: int = 0) -> Object:
     """The state volume. Ours, not the StatefulSet's, so that a takeover can start on a fresh one and keep the old."""
     storage: Object = {
         "accessModes": ["ReadWriteOnce"],
@@ -224,7 +303,7 @@ def volume_claim(bot: BotRef, spec: TradingBotSpec) -> Object:
     }
     if spec.storage.storage_class_name is not None:
         storage["storageClassName"] = spec.storage.storage_class_name
-    return child(VOLUME_CLAIM, bot, bot.volume_claim, owned=not spec.storage.retain, spec=storage)
+    return child(VOLUME_CLAIM, bot, bot.volume_claim(generation), owned=not spec.storage.retain, spec=storage)
 
 
 def service(bot: BotRef) -> Object:
@@ -253,9 +332,21 @@ def disruption_budget(bot: BotRef, spec: TradingBotSpec) -> Object:
     )
 
 
-def lease(bot: BotRef, *, epoch: int | None, desired_state: str, admitted_pod_uid: str) -> Object:
-    """Our part of the Lease: what the engine must know within 5 s. `spec` belongs to the engine."""
+def lease(
+    bot: BotRef,
+    *,
+    epoch: int | None,
+    desired_state: str,
+    admitted_pod_uid: str,
+    given_back: str | None = None,
+) -> Object:
+    """Our part of the Lease: what the engine must know within 5 s.
+
+    `spec` belongs to the engine, and so does its annotation, but for what an earlier one said and a new Lease has forgotten.
+    """
     annotations = {ANNOTATION_STATE: desired_state, ANNOTATION_ADMITTED: admitted_pod_uid}
     if epoch is not None:
         annotations[ANNOTATION_EPOCH] = str(epoch)
+    if given_back is not None:
+        annotations[ANNOTATION_ENGINE] = given_back
     return child(LEASE, bot, bot.pod, annotations=annotations)

@@ -1,10 +1,11 @@
-"""The Jobs: check a configuration, fence an account, release it, rotate its key."""
+"""The Jobs: check a configuration, identify an account, fence it, audit it, release it, rotate its key."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from soloist_fence.api import FenceArguments, Verb
+from soloist_fence.api import FenceArguments, IdentifyArguments, Verb
 
 from soloist_operator.api.tradingbot import Rotation, TradingBotSpec
 from soloist_operator.kinds import CRON_JOB, GROUP, JOB
@@ -25,10 +26,14 @@ from soloist_operator.specs.common import (
     pod_security,
     secret_volume,
 )
+from soloist_operator.specs.engine import avoiding
 from soloist_operator.specs.image import ResolvedImage
 
 ANNOTATION_NONCE = f"{GROUP}/nonce"
 CHECK_DEADLINE_S = 300
+AUDIT_EVERY_MINUTES = 15
+IDENTIFY_KEPT_S = 600
+"""Its evidence is bound into the status seconds later; Kubernetes takes the Job away, which costs us no write."""
 CHECK_CONTAINER = "check"
 FENCE_CONTAINER = "fence"
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
@@ -44,6 +49,8 @@ class FenceSetup:
     management_secret: str
     node_selector: dict[str, str]
     tolerations: tuple[Object, ...]
+    avoid: tuple[str, ...] = ()
+    """Nodes whose kubelet is not heard: a pod that is bound there never starts."""
 
 
 def placement(spec: TradingBotSpec) -> tuple[dict[str, str], tuple[Object, ...]]:
@@ -90,43 +97,113 @@ def fence_job(bot: BotRef, verb: Verb, arguments: FenceArguments, setup: FenceSe
         name,
         Component.FENCE,
         annotations={ANNOTATION_NONCE: arguments.nonce},
-        spec=_job_spec(bot, Component.FENCE, _fence_pod(verb, arguments, setup), verb.active_deadline_s),
+        spec=_job_spec(
+            bot, Component.FENCE, _fence_pod(arguments.to_args(verb), setup), verb.active_deadline_s
+        ),
+    )
+
+
+def identify_job(bot: BotRef, arguments: IdentifyArguments, setup: FenceSetup) -> Object:
+    """Ask the venue which account the bot's key belongs to. The nonce tells the Jobs of this one name apart."""
+    pod = _fence_pod(arguments.to_args(), setup)
+    spec = _job_spec(bot, Component.IDENTIFY, pod, Verb.IDENTIFY.active_deadline_s)
+    return child(
+        JOB,
+        bot,
+        bot.identify,
+        Component.IDENTIFY,
+        annotations={ANNOTATION_NONCE: arguments.nonce},
+        spec={**spec, "ttlSecondsAfterFinished": IDENTIFY_KEPT_S},
+    )
+
+
+def audit(bot: BotRef, arguments: FenceArguments, setup: FenceSetup) -> Object:
+    """The CronJob that looks who else could trade the account; one pod at a time, at a minute of the bot's own."""
+    offset = int(hashlib.sha256(bot.uid.encode()).hexdigest(), 16) % AUDIT_EVERY_MINUTES
+    pod = _fence_pod(arguments.to_args(Verb.AUDIT), setup)
+    return _cron_job(
+        bot,
+        bot.audit,
+        Component.AUDIT,
+        pod,
+        deadline_s=Verb.AUDIT.active_deadline_s,
+        schedule=f"{offset}-59/{AUDIT_EVERY_MINUTES} * * * *",
+        suspend=False,
+        kept=1,
+    )
+
+
+def reap_job(bot: BotRef, arguments: FenceArguments, setup: FenceSetup) -> Object:
+    """Delete the keys of this claim's older epochs that an audit found; `arguments.reap` is set."""
+    assert arguments.reap, "an audit that only looks is the CronJob's"
+    pod = _fence_pod(arguments.to_args(Verb.AUDIT), setup)
+    return child(
+        JOB,
+        bot,
+        bot.reap(arguments.epoch),
+        Component.AUDIT,
+        annotations={ANNOTATION_NONCE: arguments.nonce},
+        spec=_job_spec(bot, Component.AUDIT, pod, Verb.AUDIT.active_deadline_s),
     )
 
 
 def rotation(bot: BotRef, plan: Rotation, arguments: FenceArguments, setup: FenceSetup) -> Object:
     """The CronJob that replaces the key; `kubectl create job --from` it works at any time."""
-    pod = _fence_pod(Verb.ROTATE, arguments, setup)
+    pod = _fence_pod(arguments.to_args(Verb.ROTATE), setup)
     pod["volumes"].append(secret_volume("epoch-key", arguments.secret_name))
     pod["containers"][0]["volumeMounts"].append(mount("epoch-key", SECRET_DIR))
+    return _cron_job(
+        bot,
+        bot.rotation,
+        Component.ROTATION,
+        pod,
+        deadline_s=Verb.ROTATE.active_deadline_s,
+        schedule=plan.schedule,
+        suspend=plan.suspend,
+        kept=2,
+    )
+
+
+def _cron_job(
+    bot: BotRef,
+    name: str,
+    component: Component,
+    pod: Object,
+    *,
+    deadline_s: int,
+    schedule: str,
+    suspend: bool,
+    kept: int,
+) -> Object:
+    """`kubectl create job --from=cronjob/NAME` works at any time; what runs twice at once is safe by the fence's rules."""
     job = {
-        "metadata": {"labels": labels(bot, Component.ROTATION)},
-        "spec": _job_spec(bot, Component.ROTATION, pod, Verb.ROTATE.active_deadline_s),
+        "metadata": {"labels": labels(bot, component)},
+        "spec": _job_spec(bot, component, pod, deadline_s),
     }
     return child(
         CRON_JOB,
         bot,
-        bot.rotation,
-        Component.ROTATION,
+        name,
+        component,
         spec={
-            "schedule": plan.schedule,
-            "suspend": plan.suspend,
+            "schedule": schedule,
+            "suspend": suspend,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": 3600,
-            "successfulJobsHistoryLimit": 2,
-            "failedJobsHistoryLimit": 2,
+            "successfulJobsHistoryLimit": kept,
+            "failedJobsHistoryLimit": kept,
             "jobTemplate": job,
         },
     )
 
 
-def _fence_pod(verb: Verb, arguments: FenceArguments, setup: FenceSetup) -> Object:
+def _fence_pod(args: list[str], setup: FenceSetup) -> Object:
     container = {
         "name": FENCE_CONTAINER,
         "image": setup.image.reference,
         "imagePullPolicy": setup.image.pull_policy,
         "command": ["soloist-fence"],
-        "args": arguments.to_args(verb),
+        "args": args,
         "securityContext": container_security(),
         "resources": _RESOURCES,
         "terminationMessagePolicy": "File",
@@ -138,6 +215,9 @@ def _fence_pod(verb: Verb, arguments: FenceArguments, setup: FenceSetup) -> Obje
     }
     volumes = [config_volume(setup.config_map), secret_volume("management-key", setup.management_secret)]
     pod = _pod(container, volumes, setup.node_selector, setup.tolerations)
+    affinity = avoiding({}, setup.avoid)
+    if affinity:
+        pod["affinity"] = affinity
     pod["serviceAccountName"] = setup.service_account
     return pod
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.conformance.fence.fence_cards import Bench, serving
 from tests.unit.soloist_fence.fence_world import World, opened
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +28,7 @@ async def bench(fence_exchange, management_key):
     async with bench.venue, fence_exchange.client(management_key) as client:
         yield bench
         fence_exchange.faults()
+        fence_exchange.switches(revocation_delay_ms=0, key_list_lag_ms=0, read_model_lag_ms=0)
         for key in await client.list_api_keys():
             if key.api_key_id != management_key.key_id:
                 await client.delete_api_key(key.api_key_id)
@@ -32,6 +37,6 @@ async def bench(fence_exchange, management_key):
 @pytest.fixture
 async def trading_bench(fence_exchange):
     """An account of the test's own, for orders: their ids stay in its history."""
-    bench = Bench(fence_exchange, fence_exchange.account("fence-orders"), World(opened()))
+    bench = Bench(fence_exchange, fence_exchange.account(f"fence-orders-{next(_numbers)}"), World(opened()))
     async with bench.venue:
         yield bench

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import subprocess
@@ -17,18 +16,12 @@ from soloist_fence.attempt import Attempt
 from soloist_fence.commands import (
     Command,
     CreateSecret,
-    DeleteKey,
     DeleteSecret,
-    GenerateKey,
-    ListKeys,
-    ListOrders,
-    Now,
     PatchSecret,
-    ProbeKey,
     ReadClaim,
     ReadLease,
-    Sleep,
 )
+from soloist_fence.driver import World as RealWorld
 from soloist_fence.driver import boottime_ms
 from soloist_fence.venue import Venue
 from soloist_kalshi.rest_keys import KeyClient
@@ -46,6 +39,7 @@ class Exchange:
     """A running `soloist-exchange serve`."""
 
     rest_url: str
+    websocket_url: str
     ca_file: str
     admin_url: str
     state_dir: Path
@@ -61,6 +55,10 @@ class Exchange:
     def faults(self, *faults: dict[str, Any]) -> None:
         """Replace the faults in force."""
         httpx.post(f"{self.admin_url}/admin/faults", json=list(faults), timeout=5).raise_for_status()
+
+    def switches(self, **switches: Any) -> None:
+        """Turn switches of the exchange; the documented behaviour is back with the same names and their old values."""
+        httpx.patch(f"{self.admin_url}/admin/switches", json=switches, timeout=5).raise_for_status()
 
     def client(self, signer: Signer) -> KeyClient:
         """A client of the REST interface."""
@@ -80,7 +78,7 @@ def serving(state_dir: Path) -> Iterator[Exchange]:
             line = process.stdout.readline()
             assert line, "the exchange ended at once"
             said = json.loads(line)
-            yield Exchange(said["rest_url"], said["ca_file"], said["admin_url"], state_dir)
+            yield Exchange(said["rest_url"], said["ws_url"], said["ca_file"], said["admin_url"], state_dir)
         finally:
             process.terminate()
             process.wait(timeout=15)
@@ -98,23 +96,9 @@ class Bench:
 
     async def perform(self, command: Command[Any]) -> Any:
         self.performed.append(command)
-        match command:
-            case Now():
-                return boottime_ms()
-            case Sleep(duration_ms):
-                return await asyncio.sleep(duration_ms / 1000)
-            case ListKeys():
-                return await self.venue.list_keys()
-            case ListOrders():
-                return await self.venue.list_orders()
-            case ProbeKey(key):
-                return await self.venue.accepts(key)
-            case GenerateKey(name, scopes, subaccount, key_type):
-                return await self.venue.generate_key(name, scopes, subaccount, key_type)
-            case DeleteKey(key_id):
-                return await self.venue.delete_key(key_id)
-        assert isinstance(command, _IN_MEMORY), command
-        return self.world.answer(command)
+        if isinstance(command, _IN_MEMORY):
+            return self.world.answer(command)
+        return await RealWorld(self.venue, None).perform(command)
 
     def attempt(self, **changes: Any) -> Attempt:
         """The attempt that the world's claim names, with this account's management key and the real clock."""

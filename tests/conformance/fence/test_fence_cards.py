@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from soloist_fence import quiesce as quiesce_module
 from soloist_fence import rotation as rotation_module
 from soloist_fence.api import Reason, claim_hash, venue_key_name
-from soloist_fence.commands import DeleteKey, GenerateKey, IssuedKey, PatchSecret
+from soloist_fence.commands import DeleteKey, GenerateKey, IssuedKey, OrderGroup, PatchSecret
 from soloist_fence.driver import drive
 from soloist_fence.errors import FenceError
 from soloist_fence.release import release
@@ -179,7 +181,7 @@ async def test_f011_an_exchange_that_is_not_there_is_unreachable(bench):
     assert "connection refused" in error.message
 
 
-async def place_resting_order(bench, key_id, client_order_id):
+async def place_resting_order(bench, key_id, client_order_id, group_id=None):
     signer = bench.signer(key_id)
     order = CreateOrder(
         ticker="SIM-STATIC-1",
@@ -190,18 +192,31 @@ async def place_resting_order(bench, key_id, client_order_id):
         time_in_force="good_till_canceled",
         self_trade_prevention_type="taker_at_cross",
         subaccount=0,
+        order_group_id=group_id,
     )
     async with OrderClient(bench.exchange.rest_url, signer, ca_file=bench.exchange.ca_file) as client:
         return await client.create(order, subaccount=0, deadline_ms=5_000)
 
 
-async def test_f012_orders_of_the_old_epoch_are_counted_and_a_later_epoch_is_found_out(trading_bench):
+async def test_f012_orders_and_groups_of_the_old_epoch_go_and_a_later_epoch_is_found_out(trading_bench):
     bench = trading_bench
     published = await take_over(bench)
-    await place_resting_order(bench, published.key_id, f"s{claim_hash(CLAIM)}-1-1f-1")
+    ours = claim_hash(CLAIM)
+    async with OrderClient(
+        bench.exchange.rest_url, bench.signer(published.key_id), ca_file=bench.exchange.ca_file
+    ) as client:
+        group = await client.create_group(100_00, subaccount=0, deadline_ms=5_000)
+    await place_resting_order(bench, published.key_id, f"s{ours}-1-1f-1")
+    await place_resting_order(bench, published.key_id, f"s{ours}-1-1f-2", group.order_group_id)
+    await place_resting_order(bench, published.key_id, "by-hand")
+    bench.world.claim = replace(bench.world.claim, order_groups=(OrderGroup(1, group.order_group_id),))
     next_epoch(bench)
     second = await take_over(bench)
-    assert second.counts["ordersResting"] == 1
+    assert (second.counts["ordersCancelled"], second.counts["groupsDeleted"]) == (1, 1)
+    async with bench.exchange.client(bench.management_key) as client:
+        resting = await client.list_orders(subaccount=0, status="resting")
+        assert [order.client_order_id for order in resting] == ["by-hand"]
+        assert await client.list_order_groups(subaccount=0) == []
     await place_resting_order(bench, second.key_id, f"s{claim_hash(CLAIM)}-9-1f-2")
     next_epoch(bench)
     error = await refused(bench, takeover(bench.attempt(), BOT))
@@ -241,7 +256,11 @@ async def test_f014_release_leaves_nothing(bench):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
-async def test_f015_a_fence_killed_at_any_venue_call_is_repaired_by_the_next_epoch(bench, done):
+async def test_f015_a_fence_killed_at_any_venue_call_is_repaired_by_the_next_epoch(bench, done, monkeypatch):
+    monkeypatch.setattr(
+        quiesce_module, "FLIGHT_MS", 0
+    )  # nobody trades here, and it would be waited forty times
+    monkeypatch.setattr(quiesce_module, "LOOK_PAUSE_MS", 20)
     await take_over(bench)
     crashes = 0
     while True:

@@ -50,6 +50,18 @@ async def test_accepted_orders_and_events_tell_who_when_and_what(desk, user):
     await desk.admin("GET", "events", status=400, since="soon")
 
 
+async def test_a_deleted_key_is_still_told_with_its_times(desk, user):
+    made = (
+        await user.call("POST", "/api_keys/generate", {"name": "second", "scopes": ["read", "write::trade"]})
+    ).json()
+    await desk.admin("POST", "clock", {"advance_ms": 5000})
+    assert (await user.call("DELETE", f"/api_keys/{made['api_key_id']}")).status_code == 204
+    first, second = (await desk.admin("GET", "keys", account="demo"))["keys"]
+    assert (first["key_id"], first["deleted_ms"]) == (user.signer.key_id, None)
+    assert (second["key_id"], second["name"]) == (made["api_key_id"], "second")
+    assert second["deleted_ms"] == second["created_ms"] + 5000
+
+
 async def test_the_oracle_knows_books_orders_money_positions_and_groups(desk, user):
     group = (await user.call("POST", "/portfolio/order_groups/create", {"contracts_limit": 5})).json()
     rests = (await user.create("M", "bid", "0.40", order_group_id=group["order_group_id"])).json()

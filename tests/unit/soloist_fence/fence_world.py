@@ -18,16 +18,19 @@ from soloist_fence.api import (
     Reason,
     Slot,
     VenueKey,
-    claim_name,
+    claim_name_of,
     epoch_secret_name,
+    marker_key_nonce,
     venue_key_name,
 )
 from soloist_fence.attempt import Attempt
 from soloist_fence.commands import (
+    CancelOrder,
     ClaimView,
     Command,
     CreateSecret,
     DeleteKey,
+    DeleteOrderGroup,
     DeleteSecret,
     GenerateKey,
     IssuedKey,
@@ -36,16 +39,18 @@ from soloist_fence.commands import (
     ListOrders,
     Machine,
     Now,
+    OrderListing,
     OrderSighting,
     PatchSecret,
     ProbeKey,
     ReadClaim,
     ReadLease,
     Sleep,
+    VenueTime,
 )
 from soloist_fence.errors import FenceError, NoAnswerError, RestrictedKeyRefusedError
 
-CLAIM = claim_name("simulator", "bots", "demo-management-key", 0)
+CLAIM = claim_name_of("marker:m", 0)
 CLUSTER_ID = "6f0c5b7e-0000-4000-8000-000000000001"
 MANAGEMENT_KEY = VenueKey("management", "by hand", frozenset({"read", "write"}))
 BOT = "demo"
@@ -73,10 +78,33 @@ class Venue:
     """The account at the venue; several worlds (clusters) may share one."""
 
     keys: dict[str, VenueKey] = field(default_factory=lambda: {MANAGEMENT_KEY.key_id: MANAGEMENT_KEY})
+    gone: dict[str, VenueKey] = field(default_factory=dict)
+    made_ms: dict[str, int] = field(default_factory=dict)
     deleted_ms: dict[str, int] = field(default_factory=dict)
     restricted_keys: bool = True
+    revocation_ms: int = REVOCATION_BOUND_MS
+    key_list_lag_ms: int = 0
+    read_model_lag_ms: int = 0
+    groups: dict[str, set[str]] = field(default_factory=dict)
+    """Order groups: their ids, and the ids of their orders."""
     made: int = 0
     now_ms: int = 0
+
+    def listed(self) -> tuple[VenueKey, ...]:
+        """The key list, as it was `key_list_lag_ms` ago. A key that a test put there was always there."""
+        as_of_ms = self.now_ms - self.key_list_lag_ms
+        late = [key for key_id, key in self.gone.items() if self.deleted_ms[key_id] > as_of_ms]
+        known = [
+            key for key in (*self.keys.values(), *late) if self.made_ms.get(key.key_id, as_of_ms) <= as_of_ms
+        ]
+        return tuple(known)
+
+    def delete(self, key_id: str) -> None:
+        """Delete a key; unknown ones are deleted already."""
+        key = self.keys.pop(key_id, None)
+        if key is not None:
+            self.gone[key_id] = key
+            self.deleted_ms[key_id] = self.now_ms
 
 
 @dataclass
@@ -111,9 +139,11 @@ class World:
         self.venue.now_ms = now_ms
 
     def accepted(self) -> set[str]:
-        """Keys that the venue accepts right now, the management key aside."""
-        late = {k for k, at in self.venue.deleted_ms.items() if self.now_ms < at + REVOCATION_BOUND_MS}
-        return (set(self.keys) | late) - {MANAGEMENT_KEY.key_id}
+        """Keys that the venue accepts right now, the management key and markers aside."""
+        late = {k for k, at in self.venue.deleted_ms.items() if self.now_ms < at + self.venue.revocation_ms}
+        every = {**self.venue.gone, **self.keys}
+        nobodys = {key_id for key_id, key in every.items() if marker_key_nonce(key.name) is not None}
+        return (set(self.keys) | late) - {MANAGEMENT_KEY.key_id} - nobodys
 
     def published(self) -> set[str]:
         """Keys that some epoch Secret holds."""
@@ -141,11 +171,26 @@ class World:
     def do_read_claim(self, _: ReadClaim) -> ClaimView:
         return self.claim
 
-    def do_list_keys(self, _: ListKeys) -> tuple[VenueKey, ...]:
-        return tuple(self.keys.values())
+    def do_venue_time(self, _: VenueTime) -> int:
+        return self.now_ms
 
-    def do_list_orders(self, _: ListOrders) -> tuple[OrderSighting, ...]:
-        return tuple(self.orders)
+    def do_list_keys(self, _: ListKeys) -> tuple[VenueKey, ...]:
+        return self.venue.listed()
+
+    def do_list_orders(self, _: ListOrders) -> OrderListing:
+        as_of_ms = self.now_ms - self.venue.read_model_lag_ms
+        seen = [order for order in self.orders if (order.created_ms or 0) <= as_of_ms]
+        return OrderListing(as_of_ms, tuple(seen))
+
+    def do_cancel_order(self, command: CancelOrder) -> None:
+        self.orders[:] = [
+            replace(order, resting=False) if order.order_id == command.order_id else order
+            for order in self.orders
+        ]
+
+    def do_delete_order_group(self, command: DeleteOrderGroup) -> None:
+        for order_id in self.venue.groups.pop(command.group_id, set()):
+            self.do_cancel_order(CancelOrder(order_id, ""))
 
     def do_probe_key(self, command: ProbeKey) -> bool:
         return command.key.key_id in self.accepted()
@@ -156,11 +201,11 @@ class World:
         self.venue.made += 1
         key_id = f"key-{self.made}"
         self.keys[key_id] = VenueKey(key_id, command.name, frozenset(command.scopes), command.subaccount)
+        self.venue.made_ms[key_id] = self.now_ms
         return IssuedKey(key_id, f"private half of {key_id}")
 
     def do_delete_key(self, command: DeleteKey) -> None:
-        if self.keys.pop(command.key_id, None) is not None:
-            self.venue.deleted_ms[command.key_id] = self.now_ms
+        self.venue.delete(command.key_id)
 
     def do_create_secret(self, command: CreateSecret) -> None:
         if command.name in self.secrets:
@@ -229,6 +274,10 @@ def own_key(key_id: str, epoch: int, nonce: str, generation: int = 1, **changes:
     """A key of this claim in this cluster."""
     name = venue_key_name(CLUSTER_ID, CLAIM, epoch, generation, nonce)
     return replace(VenueKey(key_id, name, frozenset({"read", "write::trade"}), 0), **changes)
+
+
+def order(client_order_id: str, *, resting: bool, created_ms: int | None = 0) -> OrderSighting:
+    return OrderSighting(client_order_id, resting, f"order of {client_order_id}", "SIM-RAIN", created_ms)
 
 
 def slot(generation: int, key_id: str) -> Slot:

@@ -1,15 +1,18 @@
 import ast
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from soloist_fence import api
+from soloist_fence import api, names
 from soloist_fence.api import (
     EVIDENCE_LIMIT_BYTES,
+    MARKER_SCOPES,
     EpochSecret,
     Evidence,
     FenceArguments,
     FenceInterfaceError,
+    IdentifyArguments,
     KeyName,
     Outcome,
     Reason,
@@ -17,8 +20,13 @@ from soloist_fence.api import (
     VenueKey,
     Verb,
     claim_hash,
-    claim_name,
+    claim_name_of,
     epoch_secret_name,
+    key_identity,
+    marker_identity,
+    marker_key_name,
+    marker_key_nonce,
+    marker_of,
     nonce_from,
     order_epoch,
     parse_venue_key_name,
@@ -28,11 +36,12 @@ from soloist_fence.api import (
     venue_key_name,
 )
 
-CLAIM = claim_name("simulator", "bots", "demo-management-key", 0)
+CLAIM = claim_name_of("marker:m", 0)
 
 
-def test_the_module_is_pure():
-    tree = ast.parse(Path(api.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module", [api, names])
+def test_the_modules_are_pure(module):
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -40,21 +49,20 @@ def test_the_module_is_pure():
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     allowed = {"__future__", "collections.abc", "dataclasses", "enum", "hashlib", "json", "re"}
+    allowed |= {"soloist_fence.names"}
     assert imported <= allowed
 
 
 def test_claim_names_are_stable_and_tell_accounts_apart():
-    assert CLAIM == "claim-c6obg9zc65wj"
-    digest = hashlib.sha256(b"simulator|bots|demo-management-key|0").hexdigest()
+    assert CLAIM == "claim-yigt68st48so", "a name that changes is another lock"
+    digest = hashlib.sha256(b"marker:m|0").hexdigest()
     assert int(CLAIM.removeprefix("claim-"), 36) == int(digest, 16) % 36**12
-    names = {
-        claim_name(venue, namespace, secret, subaccount)
-        for venue in ("a", "b")
-        for namespace in ("n", "m")
-        for secret in ("s", "t")
+    found = {
+        claim_name_of(identity, subaccount)
+        for identity in (marker_identity("x"), marker_identity("y"), key_identity("x"))
         for subaccount in (0, 1)
     }
-    assert len(names) == 16
+    assert len(found) == 6
     assert claim_hash(CLAIM) == CLAIM.removeprefix("claim-")[:6]
 
 
@@ -215,6 +223,21 @@ def test_evidence_is_read_back():
     )
     assert Evidence.parse(failed.to_json()) == failed
     assert '"keyId"' not in failed.to_json()
+    identified = example(account_identity="marker:m", marker_id="m", key_may_exist=False)
+    assert Evidence.parse(identified.to_json()) == identified
+
+
+def test_evidence_names_a_few_keys_only():
+    parsed = Evidence.parse(example(key_ids=tuple(f"key-{n}" for n in range(9))).to_json())
+    assert parsed.key_ids == ("key-0", "key-1", "key-2", "key-3", "key-4")
+
+
+def test_evidence_that_does_not_say_otherwise_may_have_left_a_key():
+    text = example().to_json()
+    assert Evidence.parse(text.replace('"keyMayExist":true,', "")).key_may_exist
+    assert not Evidence.parse(text.replace('"keyMayExist":true', '"keyMayExist":false')).key_may_exist
+    with pytest.raises(FenceInterfaceError, match="list of texts"):
+        Evidence.parse(text.replace('"counts"', '"keyIds":[1],"counts"'))
 
 
 @pytest.mark.parametrize("character", ["x", "é", "😀", '"', "\n", "\x00"])
@@ -275,5 +298,45 @@ def test_arguments_for_each_verb():
     assert takeover[0] == "takeover"
     assert "--epoch=2" in takeover
     assert takeover[-2:] == ["--acknowledged-key-id=a", "--acknowledged-key-id=b"]
-    assert not any(word.startswith("--slots-dir") for word in takeover)
-    assert "--slots-dir=/var/run/soloist/secret" in arguments.to_args(Verb.ROTATE)
+    for verb, mounted in {
+        Verb.TAKEOVER: True,
+        Verb.ROTATE: True,
+        Verb.RELEASE: False,
+        Verb.AUDIT: False,
+    }.items():
+        assert ("--slots-dir=/var/run/soloist/secret" in arguments.to_args(verb)) is mounted
+    assert "--reap" not in arguments.to_args(Verb.AUDIT)
+    reaping = replace(arguments, reap=True, key_list_lag_ms=500)
+    assert "--reap" in reaping.to_args(Verb.AUDIT)
+    assert "--reap" not in reaping.to_args(Verb.TAKEOVER), "one verb reaps"
+    assert "--key-list-lag-ms=500" in reaping.to_args(Verb.TAKEOVER)
+
+
+def test_arguments_of_identify():
+    assert IdentifyArguments("abc123").to_args() == [
+        "identify",
+        "--nonce=abc123",
+        "--config=/etc/soloist/config.yaml",
+        "--management-key-dir=/var/run/soloist/management-key",
+    ]
+    bound = IdentifyArguments("abc123", static=True, bound="marker:m", key_list_lag_ms=9).to_args()
+    assert bound[-3:] == ["--key-list-lag-ms=9", "--static", "--bound=marker:m"]
+
+
+def test_an_account_is_named_by_its_marker_or_by_its_key():
+    assert marker_of(marker_identity("m-1")) == "m-1"
+    assert marker_of(key_identity("k-1")) is None
+    assert marker_of("") is None
+
+
+def test_marker_names_are_read_back():
+    assert marker_key_nonce(marker_key_name("abc123")) == "abc123"
+    for look_alike in ("abc123", "soloist-account/", "soloist-account/A", "x/soloist-account/abc123"):
+        assert marker_key_nonce(look_alike) is None
+    assert not trade_capable(MARKER_SCOPES)
+
+
+def test_exit_codes_tell_what_was_found_from_could_not_look():
+    codes = {outcome: outcome.exit_code for outcome in Outcome}
+    assert (codes.pop(Outcome.FAILED), codes.pop(Outcome.FOUND)) == (1, 3)
+    assert set(codes.values()) == {0}

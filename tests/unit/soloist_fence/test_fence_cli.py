@@ -2,11 +2,19 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from soloist_fence.api import Evidence, FenceArguments, Outcome, Reason, Verb, claim_name
+from soloist_fence.api import (
+    Evidence,
+    FenceArguments,
+    IdentifyArguments,
+    Outcome,
+    Reason,
+    Verb,
+    claim_name_of,
+)
 from soloist_fence.cli import main
 from soloist_kalshi.signing import generate_private_key
 
-CLAIM = claim_name("simulator", "bots", "demo-management-key", 0)
+CLAIM = claim_name_of("marker:m", 0)
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def invoke(verb, arguments, evidence_file, *more):
     return CliRunner().invoke(main, [*arguments.to_args(verb), f"--evidence-file={evidence_file}", *more])
 
 
-@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("verb", [verb for verb in Verb if verb is not Verb.IDENTIFY])
 def test_a_missing_secret_is_evidence(verb, arguments, tmp_path):
     evidence_file = tmp_path / "termination-log"
     result = invoke(verb, arguments, evidence_file)
@@ -44,6 +52,7 @@ def test_a_missing_secret_is_evidence(verb, arguments, tmp_path):
     assert (evidence.claim, evidence.epoch, evidence.nonce) == (CLAIM, 2, "abc123")
     assert (evidence.outcome, evidence.reason) == (Outcome.FAILED, Reason.MANAGEMENT_KEY_MISSING)
     assert evidence.field == "spec.account.managementKeySecretRef"
+    assert not evidence.key_may_exist
     assert json.loads(result.stdout.splitlines()[-1])["reason"] == "ManagementKeyMissing"
 
 
@@ -72,12 +81,42 @@ def test_a_wrong_option_is_named(arguments, tmp_path, wrong, said):
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize("verb", [*[verb.value for verb in Verb], "status"])
+@pytest.mark.parametrize("verb", [*[verb.value for verb in Verb], "status", "measure-revocation"])
 def test_every_verb_explains_itself(verb):
     result = CliRunner().invoke(main, [verb, "--help"])
     assert result.exit_code == 0
-    assert "--revocation-bound-ms" in result.output
+    assert "--management-key-dir" in result.output
+    assert len(result.output.split("Options:")[0]) > 100
     assert verb in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_a_missing_secret_is_evidence_of_identify(arguments, tmp_path):
+    asked = IdentifyArguments(
+        "abc123", config=arguments.config, management_key_dir=arguments.management_key_dir
+    )
+    log = tmp_path / "log"
+    result = CliRunner().invoke(main, [*asked.to_args(), f"--evidence-file={log}"])
+    assert result.exit_code == 1, result.output
+    evidence = Evidence.parse(log.read_text())
+    assert (evidence.claim, evidence.epoch, evidence.nonce) == ("", 0, "abc123")
+    assert evidence.reason is Reason.MANAGEMENT_KEY_MISSING
+
+
+def test_status_takes_the_arguments_of_a_rotation_and_needs_only_the_claim(arguments):
+    """So that a person changes one word of the CronJob's command line."""
+    rotation = arguments.to_args(Verb.ROTATE)
+    result = CliRunner().invoke(main, ["status", *rotation[1:]])
+    assert "ManagementKeyMissing" in result.output
+    assert "No such option" not in result.output
+    result = CliRunner().invoke(main, ["status", f"--claim={CLAIM}", f"--config={arguments.config}"])
+    assert "ManagementKeyMissing" in result.output
+
+
+def test_measuring_needs_a_key_and_says_so(tmp_path):
+    words = ["measure-revocation", "--rest-url=https://127.0.0.1:9/trade-api/v2"]
+    result = CliRunner().invoke(main, [*words, f"--management-key-dir={tmp_path}"])
+    assert result.exit_code == 1
+    assert "ManagementKeyMissing" in result.output
 
 
 def test_evidence_that_cannot_be_written_is_an_error(arguments, tmp_path):

@@ -3,19 +3,33 @@
 from dataclasses import replace
 
 import pytest
-from soloist_fence.api import EpochSecret, Reason, VenueKey, claim_hash, epoch_secret_name, venue_key_name
+from soloist_fence.api import (
+    MARKER_SCOPES,
+    EpochSecret,
+    Reason,
+    VenueKey,
+    claim_hash,
+    epoch_secret_name,
+    marker_identity,
+    marker_key_name,
+    venue_key_name,
+)
 from soloist_fence.commands import (
+    CancelOrder,
     CreateSecret,
     DeleteKey,
     DeleteSecret,
     GenerateKey,
+    IssuedKey,
     ListKeys,
     ListOrders,
-    OrderSighting,
+    OrderGroup,
+    ProbeKey,
     ReadClaim,
     Sleep,
+    VenueTime,
 )
-from soloist_fence.errors import FenceError
+from soloist_fence.errors import FenceError, NoAnswerError
 from soloist_fence.takeover import takeover
 
 from tests.unit.soloist_fence.fence_world import (
@@ -28,6 +42,7 @@ from tests.unit.soloist_fence.fence_world import (
     attempt_of,
     lose_reply_of,
     opened,
+    order,
     own_key,
     run,
     slot,
@@ -150,7 +165,7 @@ def test_a_key_at_or_above_our_epoch_is_reported(epoch):
 
 def test_an_order_above_our_epoch_is_reported():
     world, attempt = first_arm()
-    world.orders.append(OrderSighting(f"s{claim_hash(CLAIM)}-5-1a-7", resting=False))
+    world.orders.append(order(f"s{claim_hash(CLAIM)}-5-1a-7", resting=False))
     error = refused(world, attempt)
     assert error.reason is Reason.HIGHER_EPOCH
     assert error.counts == {"highestEpoch": 5}
@@ -158,7 +173,7 @@ def test_an_order_above_our_epoch_is_reported():
 
 def test_an_order_of_another_claim_says_nothing():
     world, attempt = first_arm()
-    world.orders += [OrderSighting("szzzzzz-5-1a-7", resting=True), OrderSighting("by hand", resting=True)]
+    world.orders += [order("szzzzzz-5-1a-7", resting=True), order("by hand", resting=True)]
     published = run(takeover(attempt, BOT), world)
     assert published.counts["ordersSeen"] == 0
 
@@ -169,7 +184,7 @@ def test_an_order_of_a_later_epoch_that_arrives_during_the_wait_stops_the_attemp
 
     def before(world, command):
         if isinstance(command, Sleep) and world.made == 1 and not world.orders:
-            world.orders.append(OrderSighting(f"s{claim_hash(CLAIM)}-2-1a-1", resting=False))
+            world.orders.append(order(f"s{claim_hash(CLAIM)}-2-1a-1", resting=False))
 
     world.before = before
     error = refused(world, attempt)
@@ -178,16 +193,199 @@ def test_an_order_of_a_later_epoch_that_arrives_during_the_wait_stops_the_attemp
     assert not world.keys.keys() - {MANAGEMENT_KEY.key_id}
 
 
-def test_our_resting_orders_are_counted_not_cancelled():
+def test_our_resting_orders_are_cancelled_by_id_after_the_wait_and_nobody_elses():
     world, attempt, _ = second_arm()
     mine = claim_hash(CLAIM)
     world.orders += [
-        OrderSighting(f"s{mine}-1-1a-1", resting=True),
-        OrderSighting(f"s{mine}-1-1a-2", resting=False),
+        order(f"s{mine}-1-1a-1", resting=True),
+        order(f"s{mine}-1-1a-2", resting=False),
+        order("by hand", resting=True),
+        order("szzzzzz-1-1a-1", resting=True),
     ]
     published = run(takeover(attempt, BOT), world)
-    assert published.counts["ordersSeen"] == 2
-    assert published.counts["ordersResting"] == 1
+    assert (published.counts["ordersSeen"], published.counts["ordersCancelled"]) == (2, 1)
+    assert [o.client_order_id for o in world.orders if o.resting] == ["by hand", "szzzzzz-1-1a-1"]
+    kinds = [type(command) for command in world.performed]
+    wait = next(i for i, c in enumerate(world.performed) if isinstance(c, Sleep) and c.duration_ms > 900)
+    assert wait < kinds.index(CancelOrder) < kinds.index(CreateSecret)
+
+
+def test_an_order_that_does_not_go_away_stops_the_attempt_at_its_deadline():
+    world, attempt, _ = second_arm()
+    world.orders.append(order(f"s{claim_hash(CLAIM)}-1-1a-1", resting=True))
+    world.do_cancel_order = lambda _: None
+    error = refused(world, attempt)
+    assert (error.reason, error.counts) == (Reason.NOT_CONFIRMED, {"ordersResting": 1})
+    assert "still rest" in error.message
+    assert not world.published()
+
+
+def test_a_listing_counts_only_when_it_is_later_than_the_revocation():
+    """An order accepted in the last moment of the old key becomes visible late: it must be seen, and cancelled."""
+    world, attempt, _ = second_arm()
+    world.venue.read_model_lag_ms = 4_000
+
+    def before(world, command):
+        # Accepted while the old key still works, 500 ms after its deletion.
+        if isinstance(command, GenerateKey):
+            created_ms = world.now_ms + 500
+            world.orders.append(order(f"s{claim_hash(CLAIM)}-1-1a-1", resting=True, created_ms=created_ms))
+
+    world.before = before
+    published = run(takeover(attempt, BOT), world)
+    assert published.counts["ordersCancelled"] == 1
+    assert not any(o.resting for o in world.orders)
+
+
+def test_a_read_model_that_stands_still_stops_the_attempt():
+    world, attempt, _ = second_arm()
+    world.venue.read_model_lag_ms = 1_000_000
+    error = refused(world, attempt)
+    assert error.reason is Reason.NOT_CONFIRMED
+    assert "user_data_timestamp" in error.message
+
+
+def test_order_groups_of_older_epochs_are_deleted_and_no_others():
+    world, attempt, _ = second_arm()
+    mine = claim_hash(CLAIM)
+    world.orders.append(order(f"s{mine}-1-1a-1", resting=True))
+    world.venue.groups = {"old": {f"order of s{mine}-1-1a-1"}, "later": set(), "somebody's": set()}
+    world.claim = replace(world.claim, order_groups=(OrderGroup(1, "old"), OrderGroup(2, "later")))
+    published = run(takeover(attempt, BOT), world)
+    assert published.counts["groupsDeleted"] == 1
+    assert set(world.venue.groups) == {"later", "somebody's"}
+    assert not any(o.resting for o in world.orders)
+
+
+def test_a_known_old_key_must_be_refused_before_anything_is_published():
+    world, attempt, old = second_arm()
+    published = run(takeover(replace(attempt, old_keys=(IssuedKey(old, "pem"),)), BOT), world)
+    assert published.counts["oldKeysProven"] == 1
+    kinds = [type(command) for command in world.performed]
+    assert kinds.index(ProbeKey) < kinds.index(CreateSecret)
+
+
+def test_a_venue_that_does_not_revoke_is_noticed():
+    world, attempt, old = second_arm()
+    world.do_probe_key = lambda _: True
+    error = refused(world, replace(attempt, old_keys=(IssuedKey(old, "pem"),)))
+    assert error.reason is Reason.NOT_CONFIRMED
+    assert "measure-revocation" in error.message
+    assert not world.published()
+
+
+def named(world, *key_ids):
+    world.claim = replace(world.claim, revoke_key_ids=frozenset(key_ids))
+
+
+def test_a_person_may_name_the_foreign_keys_to_revoke():
+    world, attempt, _ = second_arm()
+    world.keys["stranger"] = foreign()
+    world.keys["restored"] = own_key("restored", 1, "nonce9999")
+    world.keys["reader"] = foreign("reader", scopes=frozenset({"read"}))
+    named(world, "stranger", "restored", "reader", MANAGEMENT_KEY.key_id)
+    published = run(takeover(attempt, BOT), world)
+    assert published.counts["keysRevokedByHand"] == 2
+    assert set(world.keys) == {MANAGEMENT_KEY.key_id, "reader", published.key_id}, (
+        "a harmless key is not touched"
+    )
+
+
+def test_one_key_that_nobody_named_stops_all_of_it():
+    world, attempt, old = second_arm()
+    world.keys["stranger"] = foreign()
+    world.keys["other"] = foreign("other")
+    named(world, "stranger")
+    error = refused(world, attempt)
+    assert (error.reason, error.key_ids) == (Reason.CONFLICT, ("other",))
+    assert {old, "stranger", "other"} <= set(world.keys)
+
+
+def test_the_name_is_read_again_before_the_key_goes():
+    world, attempt, _ = second_arm()
+    world.keys["stranger"] = foreign()
+    named(world, "stranger")
+
+    def before(world, command):
+        if isinstance(command, ListOrders):  # the judgement is made, the person changes their mind
+            named(world)
+
+    world.before = before
+    error = refused(world, attempt)
+    assert error.reason is Reason.CONFLICT
+    assert "no longer named" in error.message
+    assert "stranger" in world.keys
+
+
+def bound(world, marker="marker"):
+    world.claim = replace(world.claim, identity=marker_identity(marker))
+
+
+def marker(key_id="marker"):
+    return VenueKey(key_id, marker_key_name("nonce0007"), frozenset(MARKER_SCOPES))
+
+
+def test_a_takeover_demands_the_marker_of_its_claim():
+    world, attempt = first_arm()
+    bound(world)
+    world.keys["marker"] = marker()
+    run(takeover(attempt, BOT), world)
+    assert "marker" in world.keys
+
+
+@pytest.mark.parametrize("ids", [(), ("another",), ("marker", "another")])
+def test_another_marker_or_none_arms_nothing(ids):
+    world, attempt, old = second_arm()
+    bound(world)
+    world.keys.update({key_id: marker(key_id) for key_id in ids})
+    error = refused(world, attempt)
+    assert (error.reason, error.key_ids) == (Reason.IDENTITY_AMBIGUOUS, tuple(sorted(ids)))
+    assert old in world.keys
+
+
+def test_a_marker_that_appears_after_the_judgement_arms_nothing():
+    world, attempt = first_arm()
+    bound(world)
+    world.keys["marker"] = marker()
+
+    def before(world, command):
+        if isinstance(command, GenerateKey):
+            world.keys["another"] = marker("another")
+
+    world.before = before
+    assert refused(world, attempt).reason is Reason.IDENTITY_AMBIGUOUS
+    assert not world.published()
+
+
+def test_a_list_that_lags_gets_its_time_before_it_judges():
+    world, attempt = first_arm()
+    world.venue.key_list_lag_ms = 3_000
+    published = run(takeover(replace(attempt, key_list_lag_ms=3_000), BOT), world)
+    assert world.published() == {published.key_id}
+
+
+KEY_MAY_EXIST = {
+    "nothing was asked for": (ListOrders, FenceError(Reason.VENUE_UNREACHABLE, "no"), False),
+    "refused": (GenerateKey, FenceError(Reason.MANAGEMENT_KEY_REJECTED, "403"), False),
+    "no answer": (GenerateKey, NoAnswerError(Reason.VENUE_UNREACHABLE, "lost"), True),
+    "a defect": (GenerateKey, FenceError(Reason.INTERNAL, "ZeroDivisionError"), True),
+    "made, and then the management key was deleted": (
+        VenueTime, FenceError(Reason.MANAGEMENT_KEY_REJECTED, "401"), True
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEY_MAY_EXIST)
+def test_the_evidence_says_whether_a_key_may_exist(name):
+    world, attempt = first_arm()
+    kind, failure, may_exist = KEY_MAY_EXIST[name]
+
+    def before(world, command):
+        if isinstance(command, kind):
+            raise failure
+
+    world.before = before
+    assert refused(world, attempt).key_may_exist is may_exist
 
 
 def test_an_unknown_nonce_stops_it_for_a_person():

@@ -80,6 +80,7 @@ SURFACE = {
         "overflowed",
         "plan",
     },
+    "custody": {"CustodyClient"},
     "rest_keys": {"KeyClient"},
     "rest": {"KeyClient", "ReadPolicy", "RestClient"},
     "signing": {

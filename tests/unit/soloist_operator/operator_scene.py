@@ -12,12 +12,24 @@ from soloist_fence.api import Verb
 from soloist_operator import kinds
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.death import NodeSight, Sight
-from soloist_operator.decide import Context, decide
+from soloist_operator.decide import decide
 from soloist_operator.decommission import decide_deletion
 from soloist_operator.heartbeat import EngineRecord, Heartbeat
 from soloist_operator.holding import AttemptView, attempt_view
 from soloist_operator.observe import Observed, Stray
-from soloist_operator.plan import Apply, Create, Delete, Plan, ScaleToZero, SetFinalizer, SwapClaim, Trim
+from soloist_operator.plan import (
+    Apply,
+    Create,
+    Delete,
+    ForceDelete,
+    Plan,
+    ScaleToZero,
+    SetFinalizer,
+    SwapClaim,
+    Trim,
+)
+from soloist_operator.relocation import Watch
+from soloist_operator.road import Context
 from soloist_operator.settings import Settings
 from soloist_operator.specs.common import BotRef
 from soloist_operator.specs.network import Address
@@ -164,7 +176,7 @@ def observed(spec: dict[str, Any], **changes: Any) -> Observed:
         bot=bot(spec),
         ref=REF,
         stateful_set=None,
-        volume_claim=None,
+        volume_claims=(),
         service=None,
         disruption_budget=None,
         network_policy=None,
@@ -184,13 +196,15 @@ def observed(spec: dict[str, Any], **changes: Any) -> Observed:
 
 _FIELD_OF = {
     kinds.STATEFUL_SET: "stateful_set",
-    kinds.VOLUME_CLAIM: "volume_claim",
     kinds.SERVICE: "service",
     kinds.DISRUPTION_BUDGET: "disruption_budget",
     kinds.NETWORK_POLICY: "network_policy",
     kinds.LEASE: "lease",
-    kinds.CRON_JOB: "rotation",
 }
+
+
+def _cron_job(body: dict[str, Any]) -> str:
+    return "audit" if body["metadata"]["name"].endswith("-audit") else "rotation"
 
 
 class Stage:
@@ -201,14 +215,22 @@ class Stage:
         self.memory = AttemptMemory()
         self.heartbeat = Heartbeat()
         self.now_s = 0.0
+        self.now = NOW
+        self.after_restore = False
+        self.watch = Watch()
         self.plans: list[Plan] = []
+        self.shown_before: list[tuple[dict[str, Any], Plan]] = []
         self._versions = 100
 
     # ------------------------------------------------------------------------------------------ the loop
 
     def context(self) -> Context:
-        views = {verb: self._view(verb) for verb in (Verb.TAKEOVER, Verb.RELEASE)}
-        return Context(SETTINGS, NOW, self.heartbeat, views)
+        views = {verb: self._view(verb) for verb in (Verb.IDENTIFY, Verb.TAKEOVER, Verb.RELEASE)}
+        claim = self.seen.claim
+        restored = (
+            self.after_restore and claim is not None and not self.memory.renewed(claim["metadata"]["name"])
+        )
+        return Context(SETTINGS, self.now, self.heartbeat, views, restored=restored, watch=self.watch)
 
     def _view(self, verb: Verb) -> AttemptView:
         return attempt_view(self.memory, self.seen, verb, f"nonce{self._versions:08d}", self.now_s)
@@ -219,6 +241,7 @@ class Stage:
         plan = (decide_deletion if leaving else decide)(self.seen, self.context())
         for action in plan.actions:
             self._carry_out(action)
+        self.shown_before.append((self.seen.bot, plan))
         if plan.status is not None:
             self.change(bot={**self.seen.bot, "status": plan.status})
         self.plans.append(plan)
@@ -244,27 +267,44 @@ class Stage:
 
     def _carry_out(self, action: Any) -> None:
         match action:
-            case Apply(kind, body) if kind == kinds.CONFIG_MAP:
-                self.change(config_maps=(*self.seen.config_maps, self._stored(body)))
             case Apply(kind, body):
-                before = getattr(self.seen, _FIELD_OF[kind])
-                stored = self._stored(body)
-                if before is not None:
-                    stored["metadata"]["uid"] = before["metadata"]["uid"]
-                    stored["status"] = before.get("status", {})
-                self.change(**{_FIELD_OF[kind]: stored})
-            case Create(_, body):
+                self._apply(kind, body)
+            case Create(_, body, opens):
                 self.change(jobs=(*self.seen.jobs, self._stored(body)))
+                if opens is not None:
+                    self.memory.open(opens)
             case SwapClaim(body):
                 self._swap(action, body)
+            case ForceDelete(target):
+                over = {"deletionTimestamp": EARLIER, "deletionGracePeriodSeconds": 0}
+                self.change(pod=merged(target, {"metadata": over}))
             case SetFinalizer():
                 self._set_finalizer(action)
             case ScaleToZero(stateful_set):
                 self.change(stateful_set=merged(stateful_set, {"spec": {"replicas": 0}}))
-            case Delete(kind, target):
+            case Delete(kind, target, _, failed):
                 self._delete(kind, target)
+                if failed is not None:
+                    self.memory.close(failed, failed=True, now_s=self.now_s)
             case Trim():
                 raise AssertionError("nobody adds to lists on this stage")
+
+    def _apply(self, kind: kinds.Kind, body: dict[str, Any]) -> None:
+        stored = self._stored(body)
+        if kind == kinds.CONFIG_MAP:
+            self.change(config_maps=(*self.seen.config_maps, stored))
+            return
+        if kind == kinds.VOLUME_CLAIM:
+            name = body["metadata"]["name"]
+            others = (c for c in self.seen.volume_claims if c["metadata"]["name"] != name)
+            self.change(volume_claims=(*others, stored))
+            return
+        field = _cron_job(body) if kind == kinds.CRON_JOB else _FIELD_OF[kind]
+        before = getattr(self.seen, field)
+        if before is not None:
+            stored["metadata"]["uid"] = before["metadata"]["uid"]
+            stored["status"] = before.get("status", {})
+        self.change(**{field: stored})
 
     def _delete(self, kind: kinds.Kind, target: dict[str, Any]) -> None:
         if any(target is stray.pod for stray in self.seen.strays):
@@ -273,7 +313,7 @@ class Stage:
         elif kind == kinds.POD:
             self.change(pod=merged(target, {"metadata": {"deletionTimestamp": LATER}}))
         elif kind == kinds.CRON_JOB:
-            self.change(rotation=None)
+            self.change(**{_cron_job(target): None})
         elif kind == kinds.JOB:
             self.change(jobs=tuple(job for job in self.seen.jobs if job is not target))
         else:
@@ -345,6 +385,33 @@ class Stage:
             }
         )
 
+    def identify(self, identity: str = "marker:m-1", **more: Any) -> None:
+        """The venue says which account it is."""
+        job = self.job("-identify")
+        assert job is not None, [j["metadata"]["name"] for j in self.seen.jobs]
+        told = {
+            "version": 1,
+            "claim": "",
+            "epoch": 0,
+            "nonce": job["metadata"]["annotations"]["soloist.trade/nonce"],
+        }
+        told |= {
+            "outcome": "Identified",
+            "reason": "Done",
+            "message": "",
+            "accountIdentity": identity,
+            **more,
+        }
+        self.end_job("-identify", json.dumps(told), exit_code=1 if told["outcome"] == "Failed" else 0)
+
+    def identified(self) -> None:
+        """Until the account is known and the claim held, with the check still at work."""
+        self.settle()
+        if self.seen.bot["spec"].get("account"):
+            self.identify()
+            self.run()
+            self.settle()
+
     def make_pod(self) -> None:
         """The StatefulSet controller sees the StatefulSet and makes its pod."""
         stateful_set = self.seen.stateful_set
@@ -357,7 +424,9 @@ class Stage:
         made = running_pod(
             metadata={"uid": f"pod-{self._versions}", "labels": {"controller-revision-hash": revision}}
         )
-        made["metadata"]["annotations"] = stateful_set["spec"]["template"]["metadata"]["annotations"]
+        template = stateful_set["spec"]["template"]
+        made["metadata"]["annotations"] = template["metadata"]["annotations"]
+        made["spec"]["volumes"] = template["spec"]["volumes"]
         self.change(pod=made, node=present())
 
     def see_stateful_set(self) -> None:
@@ -389,7 +458,7 @@ class Stage:
 
     def bring_up(self) -> None:
         """Until the engine trades."""
-        self.settle()
+        self.identified()
         self.end_job("-check-", "")
         self.settle()
         if (
@@ -417,6 +486,8 @@ def writes(plan) -> list[str]:
                 found.append(f"{'Add' if there else 'Remove'} finalizer {kind.kind}")
             case Delete(kind, target):
                 found.append(f"Delete {kind.kind} {target['metadata']['name']}")
+            case ForceDelete(target):
+                found.append(f"ForceDelete Pod {target['metadata']['name']}")
             case ScaleToZero():
                 found.append("ScaleToZero")
     return found
@@ -426,12 +497,14 @@ def ended(made: dict) -> dict:
     """A pod as its kubelet leaves it."""
     dead = pod(metadata={"uid": made["metadata"]["uid"], "labels": made["metadata"]["labels"]})
     dead["metadata"]["deletionTimestamp"] = made["metadata"].get("deletionTimestamp", LATER)
+    dead["metadata"]["annotations"] = made["metadata"].get("annotations", {})
+    dead["spec"]["volumes"] = made["spec"].get("volumes", [])
     return dead
 
 
 def fenced_until_evidence() -> Stage:
     stage = Stage(live())
-    stage.settle()
+    stage.identified()
     stage.end_job("-check-", "")
     stage.settle()
     return stage

@@ -306,15 +306,11 @@ def test_whose_an_event_is(kind, metadata, spec, key) -> None:
 # ---------------------------------------------------------------------------------------------- observing
 
 
-def test_a_claim_is_the_bound_one_before_the_named_one() -> None:
+def test_a_claim_is_the_bound_one_and_never_guessed_from_the_spec() -> None:
     body = {"metadata": {"namespace": "bots"}, "spec": live(), "status": {"claim": "claim-bound"}}
     assert claim_of(body) == "claim-bound"
     del body["status"]
-    named = claim_of(body)
-    assert named is not None
-    assert named.startswith("claim-")
-    assert claim_of({"metadata": {"namespace": "bots"}, "spec": paper()}) is None
-    assert claim_of({"metadata": {"namespace": "bots"}}) is None
+    assert claim_of(body) is None
 
 
 def test_addresses_of_the_api_server() -> None:

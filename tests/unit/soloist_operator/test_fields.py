@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from soloist_fence.api import Verb, claim_name
-from soloist_operator import custody, desired, holding
+from soloist_fence.api import Verb, claim_name_of
+from soloist_operator import desired, holding, relocation, rollout
+from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.schema import structural
-from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy
+from soloist_operator.api.tradingbot import State, TradingBotSpec, UpdatePolicy, WhenUnreachable
 from soloist_operator.api.validate import InvalidSpec, validate
-from soloist_operator.decide import fence_parameters
 from soloist_operator.plan import Apply
+from soloist_operator.relocation import Watch
 from soloist_operator.specs import configuration
 from soloist_operator.specs.engine import Arming
 from soloist_operator.specs.jobs import fence_job
@@ -75,6 +76,7 @@ FIELDS: dict[str, Any] = {
     "storage.size": "5Gi",
     "storage.storageClassName": "fast",
     "storage.retain": False,
+    "storage.whenUnreachable": "Wait",
     "network.metricsFrom[].podSelector.matchLabels.*": "v",
     "network.metricsFrom[].podSelector.matchExpressions[].key": "k",
     "network.metricsFrom[].podSelector.matchExpressions[].operator": "NotIn",
@@ -207,18 +209,18 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
     wanted = desired.resolve(
         seen, model, settings, claim=claim and claim["metadata"]["name"], epoch=1 if claim else None
     )
+    around = (*desired.network_policy(seen, wanted, settings), *desired.surroundings(seen, wanted))
     arming = Arming(1, "secret") if account else None
     found: dict[str, Any] = {
         "configuration": configuration.config_map(seen.ref, wanted.configuration),
         "statefulset": desired.stateful_set(seen, wanted, settings, arming),
         "lease": [a.body for a in desired.lease(seen, 1, model.state) if isinstance(a, Apply)],
-        "surroundings": [
-            a.body for a in desired.surroundings(seen, wanted, settings) if isinstance(a, Apply)
-        ],
+        "surroundings": [a.body for a in around if isinstance(a, Apply)],
         "rollout": _rollout(seen, model),
+        "after a lost node": _lodging(seen, model),
     }
     if account is not None and claim is not None:
-        fence = fence_parameters(seen, account, 1000)
+        fence = fence_parameters(seen, account, settings.venues[model.venue])
         setup = desired.fence_setup(seen, wanted, settings)
         found["fence"] = fence_job(seen.ref, Verb.TAKEOVER, fence.arguments(seen, claim), setup)
         found["rotation"] = [
@@ -231,14 +233,20 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _claim_name(model: TradingBotSpec) -> str:
     assert model.account is not None
-    return claim_name(model.venue, "bots", model.account.secret_name, model.account.subaccount)
+    return claim_name_of("marker:m-1", model.account.subaccount)
+
+
+def _lodging(seen: Any, model: TradingBotSpec) -> Any:
+    """Where the next engine goes while a node is not heard."""
+    start_fresh = model.storage.when_unreachable is WhenUnreachable.START_FRESH
+    return relocation.lodging(seen, Watch(silent_nodes=("node-1",)), start_fresh=start_fresh)
 
 
 def _rollout(seen: Any, model: TradingBotSpec) -> str:
     """What a pod of an older revision leads to."""
     waiting = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "updateRevision": "new"}}
     return type(
-        custody.rollout(replace(seen, stateful_set=waiting, pod=running_pod()), model.update.policy)
+        rollout.replacement(replace(seen, stateful_set=waiting, pod=running_pod()), model.update.policy)
     ).__name__
 
 
@@ -291,5 +299,9 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         State.RUNNING,
         UpdatePolicy.AUTOMATIC,
     )
-    assert (model.storage.size, model.storage.retain, model.disruption.policy.value) == ("1Gi", True, "Block")
+    assert (model.storage.size, model.storage.retain, model.disruption.policy.value) == (
+        "1Gi",
+        True,
+        "Handover",
+    )
     assert model.trading.cancel_on_stop is True

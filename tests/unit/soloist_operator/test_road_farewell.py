@@ -42,11 +42,15 @@ def test_a_live_bot_leaves_in_order() -> None:
     stage = Stage(live())
     stage.bring_up()
     leaving(stage)
-    assert writes(stage.run()) == ["Delete CronJob demo-key-rotation", "ScaleToZero"]
+    assert writes(stage.run()) == [
+        "Delete CronJob demo-key-rotation",
+        "Delete CronJob demo-audit",
+        "ScaleToZero",
+    ]
     stage.see_stateful_set()
     assert stage.run().actions == (), "the engine is still stopping"
     stage.change(pod=ended(stage.seen.pod))
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert writes(stage.run())[-1] == "Remove finalizer Pod"
     stage.seen.stateful_set["status"]["replicas"] = 0
     assert writes(stage.run())[-1] == "Swap Fencing 2"
     assert writes(stage.run()) == ["Create Job demo-release-e2"]
@@ -108,7 +112,8 @@ def test_a_static_bot_leaves_without_a_release() -> None:
 
 def test_a_bot_that_never_had_a_key_leaves_without_a_release() -> None:
     stage = fenced_until_evidence()
-    stage.end_job("-fence-e1", stage.evidence("Failed", "ManagementKeyMissing"), exit_code=1)
+    told = stage.evidence("Failed", "ManagementKeyMissing", keyMayExist=False)
+    stage.end_job("-fence-e1", told, exit_code=1)
     stage.settle()
     leaving(stage)
     assert writes(stage.run()) == ["Swap Idle 1"]
@@ -129,11 +134,44 @@ def test_an_abandoned_bot_leaves_its_claim_orphaned_with_epoch_and_key() -> None
     stage.change(node=NodeSight(Sight.ABSENT))
     stage.run()
     stage.see_stateful_set()
+    assert writes(stage.run()) == ["Delete Pod demo-0"]
     assert writes(stage.run()) == ["Remove finalizer Pod"]
-    stage.change(pod=None)
-    stage.seen.stateful_set["status"]["replicas"] = 0
-    assert writes(stage.run()) == ["Swap Orphaned 1"]
+    lingering = merged(
+        stage.seen.pod or pod(), {"metadata": {"finalizers": None}, "status": {"phase": "Running"}}
+    )
+    stage.change(pod=lingering)
+    assert writes(stage.run()) == ["Swap Orphaned 1"], "the guard does not put back what was given up"
     assert stage.seen.claim["status"]["keyId"] == "key-1"
+    assert stage.condition("Fenced")["reason"] == "Abandoned"
+    assert "key-1 may still be accepted" in stage.condition("Fenced")["message"]
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+
+
+def test_a_bot_whose_namespace_terminates_leaves_its_claim_orphaned_and_says_so() -> None:
+    """No Job can be made there, and the management key is gone: nobody may pretend that the key was revoked."""
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    stopped(stage)
+    stage.change(namespace_ending=True)
+    plan = stage.run()
+    assert writes(plan) == ["Swap Orphaned 1"]
+    assert (stage.seen.claim["status"]["phase"], stage.seen.claim["status"]["reason"]) == (
+        "Orphaned",
+        "NamespaceTerminated",
+    )
+    assert stage.seen.claim["status"]["keyId"] == "key-1"
+    (told,) = [a for a in plan.announcements if a.reason == "NamespaceTerminated"]
+    assert "key-1 may still be accepted" in told.message
+    assert writes(stage.run()) == ["Remove finalizer TradingBot"]
+
+
+def test_a_strangers_statefulset_of_the_same_name_is_not_ended() -> None:
+    stage = Stage(paper())
+    stage.run()
+    foreign = {"metadata": {"name": "demo", "uid": "theirs", "resourceVersion": "1"}, "spec": {"replicas": 1}}
+    stage.change(stateful_set=foreign, pod=running_pod())
+    leaving(stage)
     assert writes(stage.run()) == ["Remove finalizer TradingBot"]
 
 
@@ -164,7 +202,7 @@ def test_a_pod_without_its_statefulset_is_ended_too() -> None:
     stage.change(stateful_set=None)
     assert writes(stage.run()) == ["Delete Pod demo-0"]
     stage.change(pod=ended(stage.seen.pod), node=present())
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert writes(stage.run())[-1] == "Remove finalizer Pod"
     assert writes(stage.run()) == ["Remove finalizer TradingBot"]
 
 

@@ -36,7 +36,7 @@ def test_a_changed_template_deletes_the_pod_and_waits_for_its_death() -> None:
     assert stage.run().actions == ()
     assert stage.condition("Fenced")["reason"] == "OldInstanceStopping"
     stage.change(pod=ended(stage.seen.pod))
-    assert writes(stage.run()) == ["Remove finalizer Pod"]
+    assert writes(stage.run()) == ["Apply Lease demo-0", "Remove finalizer Pod"]
     assert stage.seen.pod is None
     stage.make_pod()
     stage.settle()
@@ -102,7 +102,9 @@ def test_what_nobody_uses_is_removed_once_the_bot_is_settled() -> None:
     checks = [j["metadata"]["name"] for j in stage.seen.jobs if "-check-" in j["metadata"]["name"]]
     stage.end_job(checks[-1], "")
     stage.settle()
-    assert len(stage.seen.config_maps) == 2, "the old pod still mounts the old configuration"
+    assert len(stage.seen.config_maps) == 4, (
+        "the old pod still mounts the old configuration, and there is a pre-flight one each"
+    )
     stage.see_stateful_set()
     stage.run()
     stage.change(pod=ended(stage.seen.pod))
@@ -110,8 +112,11 @@ def test_what_nobody_uses_is_removed_once_the_bot_is_settled() -> None:
     stage.make_pod()
     stage.beat()
     stage.settle()
-    assert len(stage.seen.config_maps) == 2, "the fence's Job still refers to the one it mounted"
-    assert [j["metadata"]["name"] for j in stage.seen.jobs] == ["demo-fence-e1", checks[-1]]
+    assert len(stage.seen.config_maps) == 3, "the fence's Job still refers to the one it mounted"
+    left = [j["metadata"]["name"] for j in stage.seen.jobs]
+    assert left == ["demo-identify", "demo-fence-e1", checks[-1]], (
+        "the identification goes by its time to live"
+    )
 
 
 def test_a_pod_beside_the_engine_is_ended_and_its_name_released_only_when_proven_dead() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-VERBS = ("halt", "reduce", "resume", "release-market", "reconcile", "snapshot")
+VERBS = ("halt", "reduce", "resume", "release-market", "reconcile", "snapshot", "kill")
 CLUSTER_STATE = Path("/var/lib/soloist")
 
 
@@ -50,15 +50,26 @@ def ctl(verb: str, reason: str, actor: str, state_dir: Path, market: str, latch:
     order groups. release-market: a person looked at a contradiction. reconcile: compare with the venue now. snapshot: of
     the journal, now.
 
+    kill: the watchdog latches HALTED, kills the engine, triggers both order groups, cancels by id and proves that nothing
+    rests, also when the engine is mute. The engine starts again and stays HALTED until `resume --latch watchdog`, which the
+    watchdog carries out, too.
+
     Prints the answer as JSON: state, latches, and what the verb adds. Exit codes: 0 done, 1 refused, 2 no engine answers.
     """
-    from soloist_trader.shell.control import Request, ask  # noqa: PLC0415 `--help` does not need it
+    from soloist_trader.shell.control import (  # noqa: PLC0415 `--help` does not need it
+        SOCKET_NAME,
+        WATCHDOG_SOCKET,
+        Request,
+        ask,
+    )
 
+    of_watchdog = verb == "kill" or (latch == "watchdog" and (state_dir / WATCHDOG_SOCKET).exists())
     try:
-        answer = ask(state_dir, Request(verb, actor, reason, market, latch))
+        request = Request(verb, actor, reason, market, latch)
+        answer = ask(state_dir, request, name=WATCHDOG_SOCKET if of_watchdog else SOCKET_NAME)
     except (OSError, ValueError) as error:
         click.echo(
-            f"no engine answers in {state_dir}: {error}. Is it running, is this its --state-dir, and are you its user?",
+            f"no {'watchdog' if of_watchdog else 'engine'} answers in {state_dir}: {error}. Is it running, is this its --state-dir, and are you its user?",
             err=True,
         )
         sys.exit(2)

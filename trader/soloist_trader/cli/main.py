@@ -13,7 +13,7 @@ _COMMANDS = {
     "replay": "soloist_trader.cli.replay:replay",
     "backtest": "soloist_trader.cli.backtest:backtest",
     "keys": "soloist_trader.cli.keys:keys",
-    "watchdog": "soloist_trader.cli.keys:watchdog",
+    "watchdog": "soloist_trader.cli.watchdog:watchdog",
     "ctl": "soloist_trader.cli.ctl:ctl",
     "reconcile": "soloist_trader.cli.reconcile:reconcile",
     "journal": "soloist_trader.cli.journal:journal",

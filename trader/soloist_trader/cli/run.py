@@ -12,6 +12,7 @@ import click
 
 CLUSTER_KEYS = Path("/var/run/soloist/keys")
 CLUSTER_STATE = Path("/var/lib/soloist")
+CLUSTER_WATCH = Path("/var/run/soloist/watch")
 
 
 @click.command()
@@ -34,6 +35,12 @@ CLUSTER_STATE = Path("/var/lib/soloist")
     "--lease", help="NAMESPACE/NAME of the Lease to renew. Default in a cluster: POD_NAMESPACE/POD_NAME."
 )
 @click.option(
+    "--watch-dir",
+    type=click.Path(path_type=Path),
+    help=f"Directory in shared memory, shared with `soloist-trader watchdog`. Default: {CLUSTER_WATCH} where it exists in a "
+    "cluster, else none.",
+)
+@click.option(
     "--any-state-dir",
     is_flag=True,
     help="Trade although the state directory does not outlive the pod (tmpfs, the container's own layer). In a cluster a "
@@ -53,6 +60,7 @@ def run(
     state_dir: Path | None,
     admin: str,
     lease: str | None,
+    watch_dir: Path | None,
     any_state_dir: bool,
     log_format: str,
 ) -> None:
@@ -83,6 +91,9 @@ def run(
     if lease is None and in_cluster:
         lease = f"{os.environ.get('POD_NAMESPACE', '')}/{os.environ['POD_NAME']}"
 
+    if watch_dir is None and in_cluster and CLUSTER_WATCH.is_dir():
+        watch_dir = CLUSTER_WATCH
+
     async def live() -> int:
         configuration = config.load(path)
         options = Options(
@@ -93,6 +104,7 @@ def run(
             LeaseAddress.in_cluster(lease) if lease else None,
             os.environ.get("POD_UID", ""),
             require_lasting_state=in_cluster and not any_state_dir,
+            watch_directory=watch_dir,
         )
         return await Service(options).run()
 

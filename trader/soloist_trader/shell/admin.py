@@ -32,6 +32,10 @@ class Board:
         self.snapshot = snapshot
         self.published_ms = monotonic_ms()
 
+    def status(self) -> dict[str, Any]:
+        """What `/status` shows: the snapshot without what only metrics are made of."""
+        return {name: part for name, part in self.snapshot.items() if name not in {"histograms", "counters"}}
+
     @property
     def age_ms(self) -> int:
         """Time since the last publication: how long ago the loop turned."""
@@ -93,9 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
                 alive = board.started and board.age_ms < LOOP_STUCK_MS
                 self._probe(alive, "can serve", "starting, or the loop is stuck")
             case "/status":
-                body = {**board.snapshot, "ageMs": board.age_ms}
-                body.pop("histograms", None)
-                body.pop("counters", None)
+                body = {**board.status(), "ageMs": board.age_ms}
                 self._send(200, "application/json", json.dumps(body).encode())
             case "/metrics":
                 self._metrics()

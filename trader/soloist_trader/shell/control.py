@@ -17,6 +17,9 @@ from typing import Any, Final, NamedTuple
 
 SOCKET_NAME: Final = "control.sock"
 VERBS: Final = ("halt", "reduce", "resume", "release-market", "reconcile", "snapshot")
+WATCHDOG_SOCKET: Final = "watchdog.sock"
+WATCHDOG_VERBS: Final = ("kill", "resume")
+"""What the watchdog carries out by itself, on a socket of its own: the engine may be mute."""
 ANSWER_S: Final = 30.0
 _LINE_LIMIT: Final = 65_536
 _MODE: Final = 0o600
@@ -41,7 +44,7 @@ Carry = Callable[[Request], Awaitable[dict[str, Any]]]
 """Carries out a request; the mapping is added to the answer. Raises RequestError."""
 
 
-def read_request(line: bytes) -> Request:
+def read_request(line: bytes, verbs: tuple[str, ...] = VERBS) -> Request:
     """A checked request. Raises RequestError naming the field."""
     try:
         content = json.loads(line)
@@ -58,8 +61,8 @@ def read_request(line: bytes) -> Request:
     if content:
         raise RequestError(f"unknown field {min(content)!r}")
     request = Request(**texts)
-    if request.verb not in VERBS:
-        raise RequestError(f"verb {request.verb!r} is none of {', '.join(VERBS)}")
+    if request.verb not in verbs:
+        raise RequestError(f"verb {request.verb!r} is none of {', '.join(verbs)}")
     for name in ("actor", "reason"):
         if not texts[name]:
             raise RequestError(f"{name} is missing: the journal keeps who asked, and why")
@@ -71,11 +74,11 @@ def read_request(line: bytes) -> Request:
 
 
 @contextlib.contextmanager
-def _short_path(directory: Path) -> Any:
+def _short_path(directory: Path, name: str) -> Any:
     """The socket's path through a descriptor: the kernel takes 107 bytes, and volumes have long names."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
 
@@ -83,16 +86,20 @@ def _short_path(directory: Path) -> Any:
 class ControlServer:
     """Serves the socket of one state directory, whose lock the caller holds."""
 
-    def __init__(self, directory: Path, carry: Carry) -> None:
+    def __init__(
+        self, directory: Path, carry: Carry, name: str = SOCKET_NAME, verbs: tuple[str, ...] = VERBS
+    ) -> None:
         self._directory = directory
         self._carry = carry
+        self._name = name
+        self._verbs = verbs
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
-        (self._directory / SOCKET_NAME).unlink(missing_ok=True)  # of a process that was killed
+        (self._directory / self._name).unlink(missing_ok=True)  # of a process that was killed
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _short_path(self._directory) as path:
+        with _short_path(self._directory, self._name) as path:
             listener.bind(path)
             os.chmod(path, _MODE)  # noqa: PTH101 a chmod of a new socket blocks nobody
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LINE_LIMIT)
@@ -102,14 +109,14 @@ class ControlServer:
         if self._server is not None:
             self._server.close()
             self._server = None
-            (self._directory / SOCKET_NAME).unlink(missing_ok=True)
+            (self._directory / self._name).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(ANSWER_S):
                 line = await reader.readline()
                 try:
-                    answer = {"ok": True, **await self._carry(read_request(line))}
+                    answer = {"ok": True, **await self._carry(read_request(line, self._verbs))}
                 except RequestError as error:
                     answer = {"ok": False, "message": str(error)}
                 writer.write(json.dumps(answer).encode() + b"\n")
@@ -120,9 +127,14 @@ class ControlServer:
             writer.close()
 
 
-def ask(directory: Path, request: Request, timeout_s: float = ANSWER_S) -> dict[str, Any]:
-    """Ask the engine of a state directory. Raises OSError when none answers, ValueError for an answer that is none."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short_path(directory) as path:
+def ask(
+    directory: Path, request: Request, timeout_s: float = ANSWER_S, name: str = SOCKET_NAME
+) -> dict[str, Any]:
+    """Ask the engine of a state directory, or its watchdog by the name of that socket. Raises OSError when none answers, ValueError for an answer that is none."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        _short_path(directory, name) as path,
+    ):
         connection.settimeout(timeout_s)
         connection.connect(path)
         connection.sendall(

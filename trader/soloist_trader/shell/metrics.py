@@ -142,7 +142,7 @@ def _histogram(name: str, counts: tuple[int, ...], total_us: int) -> HistogramMe
     )
 
 
-def render(collector: SnapshotCollector) -> bytes:
+def render(collector: Collector) -> bytes:
     """The text that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)

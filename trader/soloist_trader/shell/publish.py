@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from soloist_kalshi.numbers import count_to_text, money_to_dollars, price_to_dollars
@@ -41,6 +42,8 @@ class Publisher:
         self.choice: MarketChoice | None = None
         self.follower: StoreFollower | None = None
         """The process that keeps the store; None where the configuration wants none."""
+        self.watchdog: Callable[[], dict[str, Any] | None] = lambda: None
+        """The watchdog's word for the Lease; None where there is no watchdog."""
 
     def ready(self) -> bool:
         """Reconciled with the venue, and data fresh."""
@@ -94,6 +97,8 @@ class Publisher:
             "message": message[:300],
             "safety": self.safety().as_json(),
         }
+        if (word := self.watchdog()) is not None:
+            report["watchdog"] = word
         return fit(report)
 
     def safety(self) -> SafetyRecord:

@@ -47,9 +47,11 @@ from soloist_trader.shell.runtime import Runtime
 from soloist_trader.shell.state_directory import require_lasting
 from soloist_trader.shell.store_follower import StoreFollower
 from soloist_trader.shell.termination import write_termination
+from soloist_trader.shell.thaw import ThawGuard
 from soloist_trader.shell.venue import Edge
 from soloist_trader.shell.venue_start import recover_from_venue, until_reached
 from soloist_trader.shell.verbs import Verbs
+from soloist_trader.watchdog.pulse import Pulse
 
 STOP_BUDGET_MS: Final = 20_000
 """From SIGTERM to exit; the pod's grace period must be longer (the operator gives 30 s or more)."""
@@ -60,6 +62,9 @@ ATTEMPTS: Final = 120
 ATTEMPTS_PER_MINUTE: Final = 120
 """Two failures a second for good are a tenth of the slowest account's reads; a start every 2.5 s is as much."""
 WATCHDOG: Final = "watchdog"
+THAW: Final = "thaw"
+"""Holds the gate from a standstill of the process until the books begin anew."""
+ORDERS_LEFT: Final = "OrdersLeft"
 _NEVER_CONNECTED: Final = {"Starting", "WaitingForLease", "CrashLoopBackOff", "ProvingKey"}
 EXIT_CLEAN: Final = 0
 EXIT_CONFIGURATION: Final = 2
@@ -81,6 +86,8 @@ class Options:
     """Refuse a Live state directory that does not outlive the pod."""
     commit: Commit = Commit.AUTO
     """Who commits; by default what the disk's own speed at start says."""
+    watch_directory: Path | None = None
+    """Shared memory with the watchdog; None without one."""
 
 
 class Service:
@@ -103,6 +110,8 @@ class Service:
         self.choice = MarketChoice(options.configuration.markets, lambda: held_markets(self.ledger))
         self._guard = CrashGuard(options.state_directory, self.identity.epoch)
         self._latch_file = LatchFile(options.state_directory)
+        self._pulse = Pulse(options.watch_directory, self._incarnation)
+        self._thaw = ThawGuard()
         self.gate = SendGate(self._book_generation, self._objection)
         self.engine: Engine
         self.runtime: Runtime
@@ -115,7 +124,10 @@ class Service:
         return held.generation if held is not None and held.live else -1
 
     def _objection(self, command: Place | Amend) -> str:
-        """What changed since the decision: watchdog, epoch, latch."""
+        """What changed since the decision: the process stood still, watchdog, epoch, latch."""
+        if stood_still_ms := self._thaw.stood_still_ms():
+            self._on_thaw(stood_still_ms)
+            return f"the process stood still for {stood_still_ms} ms"
         latched = self._latch_file.reason()
         if latched:
             return latched
@@ -242,6 +254,7 @@ class Service:
         self.publisher.choice = self.choice
         if configuration.store.follow:
             self.publisher.follower = StoreFollower(configuration.store, self.options.state_directory)
+        self.publisher.watchdog = self._pulse.word
         self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
@@ -400,6 +413,8 @@ class Service:
         level = logging.INFO if proven else logging.ERROR
         log("Stopped", message, level=level, proven=proven, stateHash=self.ledger.state_hash())
         self._guard.good()
+        if proven or reason == ORDERS_LEFT:
+            self._pulse.stopped(self._group_ids())
         if not proven or not flushed:
             write_termination(
                 reason if flushed else "StopUnproven", message if flushed else self.journal.failed
@@ -418,16 +433,19 @@ class Service:
             why = f"stopped while {self.reconciler.phase}: this process sent nothing and looked at nothing"
             return False, "StopUnproven", f"{why}; the journal knows of {left} unsettled orders"
         if not self.configuration.trading.cancel_on_stop:
-            return False, "OrdersLeft", f"{left} orders are left as they are: trading.cancelOnStop is false"
+            return False, ORDERS_LEFT, f"{left} orders are left as they are: trading.cancelOnStop is false"
         self.runtime.dispatch(events.StopAsked(now_ms(), "asked to stop"))
         missing = await self.reconciler.prove_nothing_rests(deadline_ms)
         return not missing, "StopUnproven", missing or "a listing shows that nothing rests"
 
     async def _publish(self) -> None:
         while True:
+            if stood_still_ms := self._thaw.turn():  # before anything else: what was decided before is stale
+                self._on_thaw(stood_still_ms)
             self._look_at_latch_file()
             self.publisher.lease_age_ms = self.admission.age_ms
             self.board.publish(self.publisher.snapshot())
+            self._pulse.beat(self._group_ids(), self.board.status)
             await asyncio.sleep(PUBLISH_S)
 
     # -- key
@@ -438,9 +456,22 @@ class Service:
         self.admission.hurry()
 
     def _on_reopened(self) -> None:
+        self.gate.release(THAW)
         self.reconciler.hurry()
 
+    def _on_thaw(self, stood_still_ms: int) -> None:
+        """Send nothing until the connection and the books are new: what waits in the socket is as old as the standstill."""
+        if not isinstance(self.edge, LiveEdge):
+            return
+        why = f"the process stood still for {stood_still_ms} ms"
+        log("Thawed", why, level=logging.ERROR)
+        self.gate.hold(THAW, why)
+        self.edge.reconnect()
+
     # -- watchdog
+
+    def _group_ids(self) -> tuple[str, ...]:
+        return tuple(group.group_id for group in self.ledger.groups.values())
 
     def _look_at_latch_file(self) -> None:
         """HALTED while the watchdog's latch is not proven."""

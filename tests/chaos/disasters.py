@@ -1,0 +1,166 @@
+"""Disasters beyond a plain partition, each undone when its block ends (tests/cluster/faults.py makes partitions and freezes)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tests.cluster import faults
+from tests.cluster.access import Cluster
+from tests.cluster.errors import ClusterError
+from tests.support import eventually
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+API_SERVER_MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+PARKED = "/etc/kubernetes/kube-apiserver.yaml.parked"
+MARK = "soloist-chaos"
+
+
+def shell(cluster: Cluster, node: str, script: str) -> str:
+    """Run a script in a node, as root."""
+    return cluster.docker.run("exec", node, "sh", "-c", script)
+
+
+def control_plane(cluster: Cluster) -> str:
+    """The node with the API server."""
+    return cluster.nodes[0]
+
+
+def worker(cluster: Cluster) -> str:
+    """The node that disasters happen to."""
+    return next(node for node in cluster.nodes if not node.endswith("-control-plane"))
+
+
+@contextmanager
+def partitioned(cluster: Cluster, node: str) -> Iterator[None]:
+    """The node reaches everything but the API server."""
+    faults.partition(cluster, node)
+    try:
+        yield
+    finally:
+        faults.heal(cluster, node)
+
+
+@contextmanager
+def cut_off(cluster: Cluster, node: str, address: str, port: int) -> Iterator[None]:
+    """Packets of the node's pods to one address are dropped; what was written stays in the kernel and is sent again later."""
+    rule = f"FORWARD --destination {address} --protocol tcp --dport {port} --match comment --comment {MARK} --jump DROP"
+    shell(cluster, node, f"iptables --wait --insert {rule}")
+    try:
+        yield
+    finally:
+        let_through(cluster, node)
+
+
+def let_through(cluster: Cluster, node: str) -> None:
+    """Undo every `cut_off` of a node."""
+    shell(cluster, node, f"iptables-save | grep -v {MARK} | iptables-restore")
+
+
+@contextmanager
+def frozen(cluster: Cluster, pod: str, container: str = "") -> Iterator[None]:
+    """Every process of the pod (`NAMESPACE/NAME`), or of one container, stands still."""
+    faults.freeze(cluster, pod, container)
+    try:
+        yield
+    finally:
+        with suppress(ClusterError):  # the block may have thawed it
+            faults.thaw(cluster, pod)
+
+
+@contextmanager
+def kubelet_frozen(cluster: Cluster, node: str) -> Iterator[None]:
+    """The kubelet stands still: no liveness probe ends anything, and the node's Lease falls silent."""
+    shell(cluster, node, "systemctl kill --signal=STOP --kill-whom=main kubelet")
+    try:
+        yield
+    finally:
+        shell(cluster, node, "systemctl kill --signal=CONT --kill-whom=main kubelet")
+
+
+@contextmanager
+def api_server_stopped(cluster: Cluster) -> Iterator[None]:
+    """No API server at all, as while a control plane is replaced."""
+    node = control_plane(cluster)
+    shell(cluster, node, f"mv {API_SERVER_MANIFEST} {PARKED}")
+    eventually(
+        lambda: not shell(cluster, node, "pgrep kube-apiserver || true").strip(), 60, "the API server runs on"
+    )
+    try:
+        yield
+    finally:
+        shell(cluster, node, f"mv {PARKED} {API_SERVER_MANIFEST}")
+        eventually(lambda: is_api_up(cluster), 120, "the API server does not come back", interval_s=1.0)
+
+
+@contextmanager
+def out_of_service(cluster: Cluster, node: str) -> Iterator[None]:
+    """A person's word that the node is off, given while it may not be."""
+    cluster.kubectl("taint", "node", node, OUT_OF_SERVICE, "--overwrite")
+    try:
+        yield
+    finally:
+        key = OUT_OF_SERVICE.split("=", 1)[0]
+        cluster.kubectl("taint", "node", node, f"{key}-", check=False)
+
+
+def is_api_up(cluster: Cluster) -> bool:
+    """Whether the API server answers."""
+    return cluster.kubectl("get", "--raw", "/readyz", check=False).strip() == "ok"
+
+
+def kill(cluster: Cluster, pod: str, container: str) -> None:
+    """SIGKILL every process of a container, as the kernel's memory killer would."""
+    namespace, name = faults.split_pod(pod)
+    found = json.loads(cluster.kubectl("--namespace", namespace, "get", "pod", name, "-o", "json"))
+    statuses = [
+        *found["status"].get("initContainerStatuses", []),
+        *found["status"].get("containerStatuses", []),
+    ]
+    identity = next(entry["containerID"] for entry in statuses if entry["name"] == container)
+    node = found["spec"]["nodeName"]
+    pids = faults.processes(cluster, node, [identity.removeprefix("containerd://")])
+    faults.signal(cluster, node, pids, "KILL")
+
+
+def delete_node(cluster: Cluster, node: str) -> None:
+    """Delete the Node object; whatever runs there runs on."""
+    cluster.kubectl("delete", "node", node, "--wait=false")
+
+
+def bring_back(cluster: Cluster, node: str) -> None:
+    """The kubelet registers its Node object again, and the node is Ready."""
+    if not cluster.kubectl("get", "node", node, "--ignore-not-found", "-o", "name").strip():
+        shell(cluster, node, "systemctl restart kubelet")
+    eventually(lambda: is_node_ready(cluster, node), 120, f"{node} does not become Ready", interval_s=1.0)
+
+
+def is_node_ready(cluster: Cluster, node: str) -> bool:
+    """Whether the node says that it is Ready."""
+    text = cluster.kubectl("get", "node", node, "--ignore-not-found", "-o", "json", check=False)
+    conditions = json.loads(text)["status"].get("conditions", []) if text.strip() else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def repair(cluster: Cluster) -> None:
+    """Undo whatever an earlier run, perhaps a killed one, left behind."""
+    for pod in list(faults.frozen(cluster)):
+        with suppress(ClusterError):
+            faults.thaw(cluster, pod)
+    node = worker(cluster)
+    first = control_plane(cluster)
+    shell(cluster, first, f"test ! -e {PARKED} || mv {PARKED} {API_SERVER_MANIFEST}")
+    for name in cluster.nodes:
+        faults.heal(cluster, name)
+        shell(cluster, name, "systemctl kill --signal=CONT --kill-whom=main kubelet")
+        let_through(cluster, name)
+    deadline_s = time.monotonic() + 120
+    while not is_api_up(cluster):
+        if time.monotonic() > deadline_s:
+            raise ClusterError("the API server does not answer")
+        time.sleep(1.0)
+    cluster.kubectl("taint", "node", node, f"{OUT_OF_SERVICE.split('=', 1)[0]}-", check=False)
+    cluster.kubectl("uncordon", node, check=False)
+    bring_back(cluster, node)

@@ -1,0 +1,152 @@
+"""What one run of a scenario did, judged by the exchange alone: it knows what was accepted, from which key, and when.
+
+Pure: rows of the exchange's admin API in, figures out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+ORDERS_PATH = "/portfolio/events/orders"
+
+
+@dataclass(frozen=True, order=True)
+class Holder:
+    """One engine process as the exchange saw it: `first_ms` to `last_ms` are its accepted orders."""
+
+    first_ms: int
+    last_ms: int
+    epoch: int
+    incarnation: str
+    key_ids: frozenset[str]
+    orders: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The figures of one run."""
+
+    double_holders: int
+    """Pairs of engines whose accepted orders interleave, and pairs of epochs whose keys were usable at one time."""
+    accepted_after_rearm: int
+    """Orders accepted from an engine after its replacement was armed (at the latest: had its first order accepted)."""
+    zombie_requests_rejected: int
+    """Requests of a key after its deletion that the exchange refused."""
+    zombie_orders_rejected: int
+    """New orders among them."""
+    recovery_ms: int | None
+    """From the last accepted order of the engine that traded at the fault to the first of the next one."""
+    holders: int
+
+    def is_safe(self) -> bool:
+        """Whether nobody traded beside or after anybody."""
+        return self.double_holders == 0 and self.accepted_after_rearm == 0
+
+
+def identity(client_order_id: str) -> tuple[int, str]:
+    """Epoch and incarnation of `s<claim>-<epoch>-<incarnation>-<sequence>` (docs/interfaces.md)."""
+    _, epoch, incarnation, _ = client_order_id.split("-")
+    return int(epoch, 36), incarnation
+
+
+def holders(accepted: Iterable[Row]) -> list[Holder]:
+    """Who had orders accepted, by their first one."""
+    rows: dict[tuple[int, str], list[Row]] = {}
+    for row in accepted:
+        rows.setdefault(identity(row["client_order_id"]), []).append(row)
+    return sorted(
+        Holder(
+            min(row["time_ms"] for row in found),
+            max(row["time_ms"] for row in found),
+            epoch,
+            incarnation,
+            frozenset(row["key_id"] for row in found),
+            len(found),
+        )
+        for (epoch, incarnation), found in rows.items()
+    )
+
+
+def judge(
+    accepted: list[Row],
+    keys: list[Row],
+    unauthorized: list[Row],
+    *,
+    fault_ms: int,
+    revocation_delay_ms: int = 0,
+    armed_ms: Mapping[int, int] | None = None,
+) -> Verdict:
+    """Judge one account. `accepted`, `keys` and `unauthorized` are the exchange's rows; `armed_ms` is when an epoch became Active.
+
+    `revocation_delay_ms` is how long the exchange goes on accepting a deleted key (its switch, not the bound).
+    """
+    found = holders(accepted)
+    return Verdict(
+        double_holders=_interleaved(found) + _keys_at_one_time(found, keys, revocation_delay_ms),
+        accepted_after_rearm=_accepted_late(accepted, found, armed_ms or {}),
+        zombie_requests_rejected=len(late := _late_requests(keys, unauthorized)),
+        zombie_orders_rejected=sum(
+            row["method"] == "POST" and row["path"].endswith(ORDERS_PATH) for row in late
+        ),
+        recovery_ms=_recovery_ms(found, accepted, fault_ms),
+        holders=len(found),
+    )
+
+
+def _interleaved(found: list[Holder]) -> int:
+    return sum(
+        later.first_ms <= earlier.last_ms
+        for place, earlier in enumerate(found)
+        for later in found[place + 1 :]
+    )
+
+
+def _keys_at_one_time(found: list[Holder], keys: list[Row], revocation_delay_ms: int) -> int:
+    """Pairs of epochs of which the later one traded while the earlier one's key could still be used."""
+    ends = {row["key_id"]: row["deleted_ms"] for row in keys}
+    pairs = set()
+    for later in found:
+        for earlier in found:
+            if earlier.epoch >= later.epoch:
+                continue
+            for key_id in earlier.key_ids - later.key_ids:
+                end_ms = ends[key_id]
+                if end_ms is None or end_ms + revocation_delay_ms > later.first_ms:
+                    pairs.add((earlier.epoch, later.epoch))
+    return len(pairs)
+
+
+def _accepted_late(accepted: list[Row], found: list[Holder], armed_ms: Mapping[int, int]) -> int:
+    """Orders of an earlier engine at or after the arming of a later one, and orders of an epoch below one already seen."""
+    late = 0
+    for row in accepted:
+        epoch, incarnation = identity(row["client_order_id"])
+        mine = next(h for h in found if (h.epoch, h.incarnation) == (epoch, incarnation))
+        followers = [h for h in found if h.first_ms > mine.first_ms]
+        begins = [
+            min(h.first_ms, armed_ms.get(h.epoch, h.first_ms) if h.epoch > epoch else h.first_ms)
+            for h in followers
+        ]
+        went_down = any(h.epoch > epoch and h.first_ms <= row["time_ms"] for h in found)
+        late += went_down or (bool(begins) and row["time_ms"] >= min(begins))
+    return late
+
+
+def _late_requests(keys: list[Row], unauthorized: list[Row]) -> list[Row]:
+    ends = {row["key_id"]: row["deleted_ms"] for row in keys if row["deleted_ms"] is not None}
+    return [row for row in unauthorized if row["key_id"] in ends and row["time_ms"] >= ends[row["key_id"]]]
+
+
+def _recovery_ms(found: list[Holder], accepted: list[Row], fault_ms: int) -> int | None:
+    """Last accepted order of the engine at the fault to the next engine's first; None when one of them is missing."""
+    before = [row for row in accepted if row["time_ms"] <= fault_ms]
+    if not before:
+        return None
+    incumbent = identity(max(before, key=lambda row: row["time_ms"])["client_order_id"])
+    mine = next(h for h in found if (h.epoch, h.incarnation) == incumbent)
+    following = [h.first_ms for h in found if h.first_ms > mine.first_ms]
+    return min(following) - mine.last_ms if following else None

@@ -1,0 +1,148 @@
+"""Where a scenario plays: the installed chart, one fresh bot with an account of its own, and the exchange as witness."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos import disasters
+from tests.chaos.judge import Verdict, identity, judge
+from tests.cluster import release
+from tests.cluster.access import Cluster
+from tests.e2e.scene import Bot, Oracle, now_ms
+from tests.support import eventually
+
+NAMESPACE = "chaos"
+READY_S = 120
+RESTARTED_S = 90
+"""How long a recovery may take before the run counts as failed; the limits of the table are far below."""
+HEALED_S = 180
+EXCHANGE = "soloist-exchange"
+OPERATOR = "soloist-operator"
+
+
+@dataclass
+class Stage:
+    """One run of a scenario."""
+
+    cluster: Cluster
+    oracle: Oracle
+    bot: Bot
+    fault_ms: int = 0
+    notes: list[str] = field(default_factory=list)
+    extra_bots: list[Bot] = field(default_factory=list)
+
+    # ------------------------------------------------------------------ before
+
+    def prepare(self) -> None:
+        """Create the bot, on the node that disasters happen to, and wait until it trades."""
+        self.bot.prepare("demo.yaml")
+        prefer(self.bot, disasters.worker(self.cluster))
+        self.bot.apply()
+        self.bot.wait_ready(READY_S)
+        self.trades_since(now_ms())
+
+    def begin(self) -> None:
+        """The disaster happens now: recovery is measured from the last order that was accepted before."""
+        self.fault_ms = now_ms()
+
+    # ------------------------------------------------------------------ looking
+
+    @property
+    def account(self) -> str:
+        """The bot's account at the exchange."""
+        assert self.bot.account is not None
+        return self.bot.account.name
+
+    @property
+    def node(self) -> str:
+        """Where the engine's pod is by the API server's word."""
+        return str(self.bot.get("pod", self.bot.pod)["spec"]["nodeName"])
+
+    @property
+    def epoch(self) -> int:
+        """The claim's epoch as the bot shows it."""
+        return int(self.bot.status()["epoch"])
+
+    def incumbent(self) -> tuple[int, str]:
+        """Epoch and incarnation of the last accepted order."""
+        return identity(self.bot.accepted()[-1]["client_order_id"])
+
+    def trades_since(self, time_ms: int, *, but: tuple[int, str] | None = None) -> tuple[int, str]:
+        """Wait for an accepted order after a time, of another engine than `but`; return whose it is."""
+        account = self.account
+
+        def found() -> tuple[int, str] | None:
+            rows = [identity(row["client_order_id"]) for row in self.oracle.accepted(account, time_ms)]
+            return next((row for row in rows if row != but), None)
+
+        return eventually(found, RESTARTED_S, self.bot.story, interval_s=0.3)
+
+    def trades_again(self) -> tuple[int, str]:
+        """Wait until another engine than the one at the fault trades."""
+        before = [r for r in self.bot.accepted() if r["time_ms"] <= self.fault_ms]
+        return self.trades_since(self.fault_ms, but=identity(before[-1]["client_order_id"]))
+
+    def whole_again(self) -> None:
+        """Wait until the bot is Ready as if nothing had happened."""
+        self.bot.wait_ready(HEALED_S)
+
+    def unauthorized(self) -> list[dict[str, Any]]:
+        """Requests that the exchange refused because of their key."""
+        reply = self.oracle.get("/admin/events", kind="unauthorized")
+        return list(reply["events"])
+
+    def exchange_address(self) -> str:
+        """The exchange's pod, as pods reach it behind its Service."""
+        found = self.cluster.kubectl(
+            "-n", release.SYSTEM_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=soloist-exchange", "-o", "json",
+        )  # fmt: skip
+        return str(json.loads(found)["items"][0]["status"]["podIP"])
+
+    def zombie_was_refused(self, deadline_s: float = 60) -> None:
+        """Wait until the engine of the fault has tried with its deleted key, and was refused."""
+        eventually(
+            lambda: self.verdict().zombie_requests_rejected > 0,
+            deadline_s,
+            "the old engine never tried again: this run shows nothing",
+            interval_s=1.0,
+        )
+
+    # ------------------------------------------------------------------ after
+
+    def verdict(self, *, revocation_delay_ms: int = 0) -> Verdict:
+        """What the exchange saw."""
+        return judge(
+            self.bot.accepted(),
+            self.oracle.get("/admin/keys", account=self.account)["keys"],
+            self.unauthorized(),
+            fault_ms=self.fault_ms,
+            revocation_delay_ms=revocation_delay_ms,
+        )
+
+    def clean_up(self) -> None:
+        """Delete the bots of this run."""
+        for bot in (*self.extra_bots, self.bot):
+            bot.delete(deadline_s=HEALED_S)
+
+    def second_bot(self, name: str) -> Bot:
+        """Another bot of this run; it is deleted with it."""
+        made = Bot(self.cluster, self.oracle, NAMESPACE, name=name)
+        self.extra_bots.append(made)
+        return made
+
+
+def prefer(bot: Bot, node: str) -> None:
+    """Ask for a node, without insisting on it: a replacement has to be able to go elsewhere."""
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    preferred = [{"weight": 100, "preference": term}]
+    bot.manifest["spec"]["affinity"] = {
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}
+    }
+
+
+def install(cluster: Cluster, images: Any) -> None:
+    """Install the chart with operator and exchange on the control plane, away from the disasters."""
+    selector = {"kubernetes.io/hostname": disasters.control_plane(cluster)}
+    release.install(cluster, images, bot_namespaces=(NAMESPACE,), node_selector=selector)

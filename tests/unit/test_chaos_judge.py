@@ -1,0 +1,59 @@
+"""The judge finds what a broken Soloist would do: each figure, made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.judge import Verdict, judge
+
+
+def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "") -> dict:
+    return {
+        "time_ms": time_ms,
+        "client_order_id": f"sabcdef-{epoch}-{incarnation}-1",
+        "key_id": key_id or f"key{epoch}",
+    }
+
+
+def key(epoch: int, deleted_ms: int | None) -> dict:
+    return {"key_id": f"key{epoch}", "created_ms": 0, "deleted_ms": deleted_ms}
+
+
+GOOD = [order(1000, 1, "a"), order(2000, 1, "a"), order(9000, 2, "b"), order(9500, 2, "b")]
+KEYS = [key(1, 5000), key(2, None)]
+
+
+def test_a_takeover_in_order_is_safe_and_its_recovery_time_is_measured() -> None:
+    refused = [
+        {"key_id": "key1", "time_ms": 6000, "method": "POST", "path": "/trade-api/v2/portfolio/events/orders"},
+        {"key_id": "key1", "time_ms": 6001, "method": "GET", "path": "/trade-api/v2/portfolio/balance"},
+        {"key_id": "unheard of", "time_ms": 6002, "method": "POST", "path": "/trade-api/v2/portfolio/events/orders"},
+    ]  # fmt: skip
+    verdict = judge(GOOD, KEYS, refused, fault_ms=1500, armed_ms={2: 8000})
+    assert verdict == Verdict(0, 0, 2, 1, 7000, 2)
+    assert verdict.is_safe()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "keys", "options", "double", "late"),
+    [
+        pytest.param([*GOOD, order(9200, 1, "a")], KEYS, {}, 1, 1, id="the old engine trades on"),
+        pytest.param(GOOD, [key(1, None), key(2, None)], {}, 1, 0, id="the old key was never deleted"),
+        pytest.param(GOOD, [key(1, 9001), key(2, None)], {}, 1, 0, id="deleted after the new engine's first order"),
+        pytest.param(GOOD, KEYS, {"revocation_delay_ms": 4500}, 1, 0, id="deleted, and still accepted"),
+        pytest.param([*GOOD[:2], order(8500, 1, "a"), *GOOD[2:]], KEYS, {"armed_ms": {2: 8000}}, 0, 1,
+                     id="an order between the arming and the first order of the new engine"),
+        pytest.param([*GOOD, order(9800, 1, "c")], KEYS, {}, 0, 1, id="an epoch goes down"),
+        pytest.param([order(1000, 1, "a"), order(2000, 1, "b"), order(2500, 1, "a")], [key(1, None)], {}, 1, 1,
+                     id="two engines with one key"),
+    ],
+)  # fmt: skip
+def test_what_must_never_happen_is_counted(accepted, keys, options, double, late) -> None:
+    verdict = judge(sorted(accepted, key=lambda row: row["time_ms"]), keys, [], fault_ms=1500, **options)
+    assert (verdict.double_holders, verdict.accepted_after_rearm) == (double, late)
+    assert not verdict.is_safe()
+
+
+def test_a_recovery_that_did_not_happen_has_no_time() -> None:
+    assert judge(GOOD[:2], KEYS, [], fault_ms=1500).recovery_ms is None
+    assert judge(GOOD, KEYS, [], fault_ms=500).recovery_ms is None
