@@ -135,6 +135,16 @@ def key_epoch(observed: Observed) -> float:
     return float("inf") if found is None else int(found[1])
 
 
+def under_way(observed: Observed) -> bool:
+    """Whether the account is being fenced for this bot: what is not proven of the old pod is about to be harmless."""
+    claim = observed.claim
+    return (
+        claim is not None
+        and claims.whose_claim(claim, observed.ref.uid) is Whose.OURS
+        and claims.phase_of(claim) is Phase.FENCING
+    )
+
+
 def lost(observed: Observed, watch: Watch) -> bool:
     """Whether nobody can make the old engine stop, so that what it may write to is no place for the next one."""
     pod = observed.pod
@@ -212,5 +222,9 @@ def dismiss(observed: Observed, watch: Watch, *, start_fresh: bool) -> Custody |
             obstacle=no("OldInstanceStopping", f"pod {name} was deleted by force; its kubelet is to end it")
         )
     release = SetFinalizer(POD, pod, FENCE_FINALIZER, present=False, why=why)
-    kept = "" if mounted == next_mounts else f". Its volume {mounted} is kept; the next engine starts on {next_mounts}"
+    kept = (
+        ""
+        if mounted == next_mounts
+        else f". Its volume {mounted} is kept; the next engine starts on {next_mounts}"
+    )
     return Custody((release,), no("OldInstanceStopping", f"the name of pod {name} is freed: {why}{kept}"))
