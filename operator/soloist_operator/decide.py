@@ -82,7 +82,8 @@ def _guard_pod(road: Road) -> None:
     observed, context = road.observed, road.context
     guard = custody.guard(observed, context.now)
     road.draft.actions.extend((*guard.actions, *custody.strays(observed)))
-    if guard.obstacle is not None:
+    under_way = relocation.under_way(observed)
+    if guard.obstacle is not None and not (under_way and guard.obstacle.reason == "OldInstanceUnproven"):
         road.found(fenced=guard.obstacle, progress=guard.obstacle.message)
     judged = takeover.takeover_due(relocation.sight(observed, context.heartbeat, context.watch, context.now))
     road.watch = replace(context.watch, due=isinstance(judged, takeover.Due))

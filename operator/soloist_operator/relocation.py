@@ -135,6 +135,16 @@ def key_epoch(observed: Observed) -> float:
     return float("inf") if found is None else int(found[1])
 
 
+def under_way(observed: Observed) -> bool:
+    """Whether the account is being fenced for this bot: what is not proven of the old pod is about to be harmless."""
+    claim = observed.claim
+    return (
+        claim is not None
+        and claims.whose_claim(claim, observed.ref.uid) is Whose.OURS
+        and claims.phase_of(claim) is Phase.FENCING
+    )
+
+
 def lost(observed: Observed, watch: Watch) -> bool:
     """Whether nobody can make the old engine stop, so that what it may write to is no place for the next one."""
     pod = observed.pod

@@ -98,6 +98,8 @@ def finish(road: Road, wanted: Desired, outcome: Outcome) -> Plan:
         road.observed, road.context.heartbeat, road.facts.get("epoch"), wanted.spec.state
     )
     road.found(engine=engine)
+    if road.chosen is not None and road.chosen.back:  # whatever step of the way back this is
+        road.found(updated=road.chosen.taken_back)
     if road.stays is not None:
         road.found(protected=road.stays)
         road.look_again(drain.LOOK_S)

@@ -147,6 +147,11 @@ class Chosen:
         good = self.memory.good
         return good is not None and good.fingerprint == self.template.fingerprint
 
+    @property
+    def taken_back(self) -> Verdict:
+        """Condition Updated while the last good template is in place of what the spec asks for."""
+        return no(ROLLED_BACK, _rolled_back(self.back))
+
 
 def choose(bot: Object, spec: TradingBotSpec, settings: Settings, *, turn: bool) -> Chosen:
     """Decide which template applies: what the spec asks for, the last good one, or the spec's with the image it had."""
@@ -225,7 +230,7 @@ def judge(chosen: Chosen, engine: Verdict, trial_s: float) -> Judged:
         "Current", "the pod runs the configuration and the image that the spec asks for"
     )
     if chosen.back:
-        told = no(ROLLED_BACK, _rolled_back(chosen.back))
+        told = chosen.taken_back
     if engine.status == TRUE:
         kept = memory if chosen.back else Memory()
         return Judged(replace(kept, good=chosen.template), told)
@@ -244,7 +249,7 @@ def judge(chosen: Chosen, engine: Verdict, trial_s: float) -> Judged:
 
 def _rolled_back(why: str) -> str:
     return (
-        f"{why}. The last good template is back, with image and settings as they were. Change image, strategy, limits or "
+        f"{why}. The last good template is put back, with image and settings as they were. Change image, strategy, limits or "
         "placement in the spec to try again; the same spec is not tried a second time"
     )
 

@@ -46,8 +46,9 @@ def partitioned(cluster: Cluster, node: str) -> Iterator[None]:
 @contextmanager
 def cut_off(cluster: Cluster, node: str, address: str, port: int) -> Iterator[None]:
     """Packets of the node's pods to one address are dropped; what was written stays in the kernel and is sent again later."""
-    rule = f"FORWARD --destination {address} --protocol tcp --dport {port} --match comment --comment {MARK} --jump DROP"
-    shell(cluster, node, f"iptables --wait --insert {rule}")
+    # POSTROUTING of mangle sees every packet, after Services are resolved and whatever the network policies accepted.
+    rule = f"POSTROUTING --destination {address} --protocol tcp --dport {port} --match comment --comment {MARK} --jump DROP"
+    shell(cluster, node, f"iptables --wait --table mangle --insert {rule}")
     try:
         yield
     finally:
@@ -56,7 +57,7 @@ def cut_off(cluster: Cluster, node: str, address: str, port: int) -> Iterator[No
 
 def let_through(cluster: Cluster, node: str) -> None:
     """Undo every `cut_off` of a node."""
-    shell(cluster, node, f"iptables-save | grep -v {MARK} | iptables-restore")
+    shell(cluster, node, f"iptables-save --table mangle | grep -v {MARK} | iptables-restore --table=mangle")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from tests.chaos.stage import Stage
 from tests.support import eventually
 
 VENUE_OUTAGE_S = 60
+NOTICED_S = 5
 
 
 def _pod(stage: Stage) -> str:
@@ -69,6 +70,8 @@ def venue_out_of_reach(stage: Stage) -> None:
         stage.begin()
         time.sleep(VENUE_OUTAGE_S)  # the outage itself, not a wait for something
         assert stage.epoch == epoch, "a venue outage is no reason for a takeover"
+        silent_ms = stage.fault_ms + NOTICED_S * 1000
+        assert not stage.bot.accepted(silent_ms), "the engine was not cut off: this run shows nothing"
     stage.trades_since(stage.fault_ms + VENUE_OUTAGE_S * 1000)
     stage.whole_again()
     assert stage.epoch == epoch

@@ -10,6 +10,7 @@ from tests.chaos import disasters
 from tests.chaos.judge import Verdict, identity, judge
 from tests.cluster import release
 from tests.cluster.access import Cluster
+from tests.e2e import takeovers
 from tests.e2e.scene import Bot, Oracle, now_ms
 from tests.support import eventually
 
@@ -30,6 +31,7 @@ class Stage:
     oracle: Oracle
     bot: Bot
     fault_ms: int = 0
+    old: takeovers.Incumbent | None = None
     notes: list[str] = field(default_factory=list)
     extra_bots: list[Bot] = field(default_factory=list)
 
@@ -45,6 +47,7 @@ class Stage:
 
     def begin(self) -> None:
         """The disaster happens now: recovery is measured from the last order that was accepted before."""
+        self.old = takeovers.incumbent(self.bot) if self.bot.manifest and self.bot.accepted() else None
         self.fault_ms = now_ms()
 
     # ------------------------------------------------------------------ looking
@@ -80,9 +83,10 @@ class Stage:
         return eventually(found, RESTARTED_S, self.bot.story, interval_s=0.3)
 
     def trades_again(self) -> tuple[int, str]:
-        """Wait until another engine than the one at the fault trades."""
-        before = [r for r in self.bot.accepted() if r["time_ms"] <= self.fault_ms]
-        return self.trades_since(self.fault_ms, but=identity(before[-1]["client_order_id"]))
+        """Wait until another engine than the one at the fault trades; one without a journal is resumed as a person would."""
+        assert self.old is not None, "begin() comes first"
+        row = takeovers.wait_successor(self.bot, self.old, RESTARTED_S)
+        return identity(row["client_order_id"])
 
     def whole_again(self) -> None:
         """Wait until the bot is Ready as if nothing had happened."""

@@ -157,6 +157,7 @@ REFUSED = {
     "venue without bound": ({"venues": {"kalshi": {"revocationBoundMs": None}}}, "revocationBoundMs"),
     "certificate that is a path": ({"venues": {"kalshi": {"caBundle": "/etc/ca.pem"}}}, "caBundle"),
     "pull policy": ({"images": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+    "admission by a word": ({"admission": {"enabled": "yes"}}, "admission"),
     "seed as text": ({"exchange": {"seed": "seven"}}, "seed"),
     "no venue at all": ({"venues": {"kalshi": None, "kalshi-demo": None}}, "no venue profile is left"),
     "two simulators": (
@@ -195,11 +196,57 @@ def rules_of(role):
     }
 
 
-def test_no_role_has_a_wildcard_or_may_raise_itself():
+DANGEROUS_RESOURCES = {
+    "pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "pods/eviction", "pods/binding", "nodes/proxy",
+    "serviceaccounts/token", "serviceaccounts", "roles", "rolebindings", "clusterroles", "clusterrolebindings",
+    "validatingadmissionpolicies", "validatingadmissionpolicybindings", "customresourcedefinitions", "certificatesigningrequests",
+}  # fmt: skip
+DANGEROUS_VERBS = {"*", "escalate", "bind", "impersonate", "deletecollection", "approve", "sign"}
+READ_ONLY = {"nodes", "namespaces", "persistentvolumes"}
+
+
+def test_no_role_has_a_wildcard_or_a_right_that_leads_to_others():
     for role in of_kind(render(WITH_EXCHANGE), "Role") + of_kind(render(WITH_EXCHANGE), "ClusterRole"):
         for group, resource, verb in rules_of(role):
-            assert "*" not in {group, resource, verb}, role["metadata"]["name"]
-            assert verb not in {"escalate", "bind", "impersonate"}
+            right = f"{role['metadata']['name']}: {verb} {resource}"
+            assert "*" not in {group, resource}, right
+            assert verb not in DANGEROUS_VERBS, right
+            assert resource not in DANGEROUS_RESOURCES, right
+            assert resource not in READ_ONLY or verb in {"get", "list", "watch"}, right
+            assert (resource, verb) != ("pods", "create"), (
+                "who makes pods owns the accounts of their namespace"
+            )
+
+
+POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+
+
+def test_every_policy_denies_in_the_namespaces_of_its_own_release():
+    objects = render(TWO_NAMESPACES)
+    bindings = {found["spec"]["policyName"]: found["spec"] for found in of_kind(objects, BINDING)}
+    policies = {found["metadata"]["name"]: found["spec"] for found in of_kind(objects, POLICY)}
+    assert len(policies) == 7
+    assert set(bindings) == set(policies)
+    for name, binding in bindings.items():
+        assert binding["validationActions"] == ["Deny"], name
+        (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert selector == {
+            "key": "kubernetes.io/metadata.name",
+            "operator": "NotIn" if name.endswith("-operator-stays") else "In",
+            "values": ["bots", "more"],
+        }
+        assert policies[name]["failurePolicy"] == "Fail"
+        assert all(rule["message"] for rule in policies[name]["validations"]), name
+    here, there = (
+        {found["metadata"]["name"] for kind in (POLICY, BINDING) for found in of_kind(rendered, kind)}
+        for rendered in (objects, render(TWO_NAMESPACES, namespace="elsewhere"))
+    )
+    assert not here & there, "a second release would replace the first one's policies"
+
+
+def test_policies_can_be_switched_off():
+    objects = render({"admission": {"enabled": False}})
+    assert of_kind(objects, POLICY) + of_kind(objects, BINDING) == []
 
 
 def test_only_the_fence_touches_secrets_and_it_cannot_read_them():

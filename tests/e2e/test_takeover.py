@@ -44,9 +44,12 @@ def force_delete(bot: Bot, node: str):
 @contextmanager
 def node_deleted(bot: Bot, node: str):
     """Somebody, or a cloud controller, deletes the Node object; the machine runs on."""
-    with disasters.partitioned(bot.cluster, node):
-        disasters.delete_node(bot.cluster, node)
-        yield
+    try:
+        with disasters.partitioned(bot.cluster, node):
+            disasters.delete_node(bot.cluster, node)
+            yield
+    finally:  # whoever comes next finds a cluster of two nodes, also after a failure
+        disasters.bring_back(bot.cluster, node)
 
 
 Disaster = Callable[[Bot, str], AbstractContextManager[None]]

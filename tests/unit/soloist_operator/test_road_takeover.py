@@ -205,6 +205,9 @@ def test_a_kubelet_that_cannot_end_the_hung_engine_leads_to_a_fresh_volume() -> 
     stage = trading()
     stage.change(pod=merged(stage.seen.pod, {"metadata": {"deletionTimestamp": EARLIER}}))
     stage.watch = Watch(api_healthy_s=60, node_silent_s=2, overrun_s=16)
+    assert writes(stage.run()) == ["Swap Fencing 2"]
+    stage.settle()
+    assert stage.condition("Fenced")["reason"] == "Fencing", "a person need not look after the pod now"
     fenced(stage)
     stage.run()
     assert stage.seen.claim["status"]["reason"] == "PodStuck"

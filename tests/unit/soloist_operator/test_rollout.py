@@ -132,6 +132,7 @@ def test_a_template_that_does_not_come_up_is_taken_back() -> None:
     stage.see_stateful_set()
     assert writes(stage.run()) == ["Delete Pod demo-0"], "a way back is a stop in order, never by force"
     assert stage.run().actions == (), "and waits for its proof"
+    assert stage.condition("Updated")["reason"] == "RolledBack", "on the whole way back"
     stage.dies()
     stage.trial_s = 0.0
     stage.beat()
