@@ -1,4 +1,4 @@
-"""The pod's life: when it is replaced, and when its name is released. Pure.
+"""The pod's guard: its finalizer while it lives, its name released once it is proven dead; rollout.py says when it is replaced. Pure.
 
 Replacement is always one road: delete the pod (the engine gets SIGTERM, cancels, verifies, exits) -> proof of death ->
 remove the fence finalizer -> the StatefulSet controller makes the next pod with the same epoch and key.

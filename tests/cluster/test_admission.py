@@ -48,15 +48,17 @@ def pod(name: str, *, labels: dict[str, str], finalizers: list[str]) -> dict[str
 
 
 def stateful_set(name: str, finalizers: list[str]) -> dict[str, Any]:
-    template = pod(name, labels=ENGINE, finalizers=finalizers)
+    """None of its own pods is among those of the test: its controller would delete them, and their tokens with them."""
+    labels = {**ENGINE, "soloist.trade/bot": name}
+    template = pod(name, labels=labels, finalizers=finalizers)
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": {"name": name, "labels": ENGINE},
+        "metadata": {"name": name, "labels": labels},
         "spec": {
             "replicas": 0,
             "serviceName": name,
-            "selector": {"matchLabels": ENGINE},
+            "selector": {"matchLabels": labels},
             "template": {"metadata": template["metadata"] | {"name": ""}, "spec": template["spec"]},
         },
     }
@@ -222,7 +224,7 @@ def furnish(person: Caller, namespace: str, empty: str, release: str) -> Room:
         [{"op": "add", "path": "/metadata/finalizers", "value": [BOT]}],
         content_type="application/json-patch+json",
     )
-    operator.do("POST", room.sets(), stateful_set("demo", [FENCE]))
+    operator.do("POST", room.sets(), stateful_set("spare", [FENCE]))
     first = person.do("POST", room.core("pods"), pod("demo-0", labels=ENGINE, finalizers=[FENCE]))
     other = person.do("POST", room.core("pods"), pod("other", labels={}, finalizers=[]))
     room.engine = person.acting_as(namespace, "soloist-engine", first)
@@ -351,7 +353,7 @@ REFUSED: dict[str, tuple[Request, list[str]]] = {
         Request(
             person,
             "PATCH",
-            lambda r: r.sets("demo"),
+            lambda r: r.sets("spare"),
             {"spec": {"template": {"metadata": {"finalizers": None}}}},
         ),
         ["spec.template.metadata.finalizers: soloist.trade/fence is missing"],
@@ -494,7 +496,7 @@ ALLOWED: dict[str, Request] = {
     "a pod that is no engine": Request(
         person, "POST", lambda r: r.core("pods"), pod("job", labels={}, finalizers=[])
     ),
-    "the operator scales": Request(operator, "PATCH", lambda r: r.sets("demo"), {"spec": {"replicas": 1}}),
+    "the operator scales": Request(operator, "PATCH", lambda r: r.sets("spare"), {"spec": {"replicas": 1}}),
     "the operator opens an epoch": Request(
         operator,
         "PUT",

@@ -130,9 +130,7 @@ OPERATOR_DENIED = [
     ("update", "tradingbots", None),
     ("delete", "persistentvolumes", None),
     ("delete", "nodes", None),
-    ("delete", "pods", "kube-system"),
     ("get", "configmaps", "kube-system"),
-    ("get", "namespaces", "default"),
 ]
 
 

@@ -26,10 +26,12 @@ Right = tuple[str, str, str]
 
 def operator_rights(where: str) -> frozenset[Right]:
     """RBAC.md: `W` in a bot namespace, `C` in the whole cluster. Rows of one object in one place are asked for on their own."""
-    return frozenset((g, r, v) for place, g, r, v in documented() if place == where and r not in PLACED)
+    return frozenset(
+        (g, r, v) for place, g, r, v in documented() if place == where and (place, r) not in PLACED
+    )
 
 
-PLACED = {"leases in `kube-node-lease` only", "endpointslices"}
+PLACED = {("C", "leases"), ("C", "endpointslices")}
 
 IN_ITS_NAMESPACE = {
     "operator": operator_rights("W") | operator_rights("C"),

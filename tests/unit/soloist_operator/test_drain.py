@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from soloist_operator import drain
+from soloist_operator import drain, kinds
 from soloist_operator.api.tradingbot import TradingBotSpec
 from soloist_operator.conditions import Verdict
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.drain import Move
-from soloist_operator.observe import Elsewhere, Observed
+from soloist_operator.errors import ForbiddenError
+from soloist_operator.observe import Elsewhere, Observed, Observer
+from soloist_operator.queue import Key
 
+from tests.unit.soloist_operator.memory_cluster import MemoryCluster, obliging_fence
 from tests.unit.soloist_operator.operator_scene import live, merged, node, observed, paper, pod, running_pod
 
 CORDONED = {"spec": {"unschedulable": True}}
@@ -179,3 +183,44 @@ def test_terms_are_alternatives_and_an_empty_one_selects_nothing() -> None:
 
 def test_live_bots_are_judged_like_any_other() -> None:
     assert isinstance(drain.judge(seen(other()), TradingBotSpec.model_validate(live()), ()), Move)
+
+
+class World(MemoryCluster):
+    """A bot on a node that may be cordoned, and what may not be read."""
+
+    def __init__(self, *, unschedulable: bool, forbidden: str = "") -> None:
+        super().__init__(0, obliging_fence(lambda _: "marker:m-1"))
+        self._forbidden = forbidden
+        self.put(kinds.TRADING_BOT, {"metadata": {"name": "demo", "namespace": "bots"}, "spec": paper()})
+        self.put(kinds.NODE, {"metadata": {"name": "node-1"}, "spec": {"unschedulable": unschedulable}})
+        self.put(kinds.NODE, {"metadata": {"name": "node-2"}})
+        labels = {kinds.LABEL_BOT: "demo"}
+        volume_claim = {"name": "demo-state-0", "namespace": "bots", "labels": labels}
+        self.put(kinds.VOLUME_CLAIM, {"metadata": volume_claim, "spec": {"volumeName": "pv-1"}})
+        self.put(kinds.VOLUME, bound_to("node-1"))
+        self.put(kinds.POD, running_pod(spec={"volumes": STATE}))
+
+    async def find(self, kind: kinds.Kind, namespace: str | None, label_selector: str = "") -> Any:
+        if kind.plural == self._forbidden:
+            raise ForbiddenError(f"GET {kind.plural}: forbidden", 403)
+        return await super().find(kind, namespace, label_selector)
+
+    def seen(self) -> Elsewhere | None:
+        looked = asyncio.run(Observer(self, clock=lambda: 0.0).observe(Key("bots", "demo")))
+        assert isinstance(looked, Observed)
+        return looked.elsewhere
+
+
+def test_other_nodes_are_only_looked_at_when_the_engines_is_cordoned() -> None:
+    assert World(unschedulable=False).seen() is None
+    found = World(unschedulable=True).seen()
+    assert found is not None
+    assert [each["metadata"]["name"] for each in found.nodes] == ["node-1", "node-2"]
+    assert found.volume is not None
+    assert found.volume["metadata"]["name"] == "pv-1"
+
+
+def test_a_right_that_is_missing_keeps_the_bot_where_it_is_and_blinds_nobody() -> None:
+    found = World(unschedulable=True, forbidden="nodes").seen()
+    assert found is not None
+    assert "forbidden" in found.why

@@ -377,6 +377,18 @@ def test_when_it_is_its_turn_it_takes_the_new_default() -> None:
     assert not rollout.unasked(stage.seen, stage.settings)
 
 
+def test_what_was_begun_in_its_turn_goes_on_when_the_turn_is_over() -> None:
+    """The turn ran out, or another operator process knows of none: the old image does not come back for that."""
+    stage = with_default_image()
+    stage.turn = True
+    stage.check_passes()
+    stage.run()
+    stage.dies()
+    stage.turn = False
+    stage.settle()
+    assert stage.image() == "registry:5000/trader:2"
+
+
 def test_a_default_that_fails_is_taken_back_and_not_waited_for_again() -> None:
     stage = with_default_image()
     stage.turn = True
