@@ -183,7 +183,7 @@ class MemoryCluster:
 
 def _copy(body: Any) -> Any:
     """As deep as copy.deepcopy of plain data, and several times as fast."""
-    return pickle.loads(pickle.dumps(body))  # noqa: S301 - our own data
+    return pickle.loads(pickle.dumps(body))
 
 
 def _place(kind: Kind, namespace: str | None, name: str) -> Place:
