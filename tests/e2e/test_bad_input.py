@@ -128,7 +128,7 @@ def test_a_management_key_that_cannot_be_used(bot: Bot, mistake: str) -> None:
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret_name}, "data": encoded}
         bot.kubectl("apply", "-f", "-", input=json.dumps(body))
     bot.apply()
-    said = bot.wait_condition("Fenced", "False", reason, 60)["message"]
+    said = bot.wait_condition("AccountClaimed", "False", reason, 60)["message"]
     assert all(word in said for word in words), said
     eventually(lambda: bot.condition("Ready").get("status") == "False", 10, bot.story)
     print(f"{mistake}: {said}")
