@@ -31,6 +31,7 @@ class NotingEdge:
         self.durable.append(
             [r.client_order_id for _, _, found in read_journal(self.directory, Tail()) for r in found if type(r).__name__ == "Intended"]
         )  # fmt: skip
+        await asyncio.sleep(0)  # a connection is opened
         reason = gate() if gate else None
         self.reasons.append(reason)
         self.done.set()
