@@ -104,7 +104,7 @@ class OrderClient:
         *,
         ca_file: str | None = None,
         clock: ServerClock | None = None,
-        connections: int = 8,
+        connections: int = 32,
         buckets: AccountBuckets | None = None,
         costs: CostTable | None = None,
         transport: WriteTransport | None = None,

@@ -6,6 +6,7 @@ a connection knows one request, and forgets it when it ends.
 """
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -107,20 +108,15 @@ class Connection:
         self._timer = self._loop.call_later(idle_s, self.end)
         self.idle_since_s = self._loop.time()
         """When it became idle, by the loop's clock."""
+        self._poll = select.poll()
+        self._poll.register(opened, select.POLLIN)
         self._loop.add_reader(opened, self._on_readable)
 
     def is_usable(self) -> bool:
-        """Whether the venue left it open and silent, looked at now and in the kernel; one that is not is closed."""
-        if self._ended:
-            return False
-        try:
-            self._socket.recv(1)
-        except _NOT_NOW:
-            return True
-        except OSError:
-            pass  # closed below, like one that ended or that speaks without being asked
-        self.end()
-        return False
+        """Whether the venue left it open, looked at now and in the kernel: the loop may not have heard of its end yet."""
+        if not self._ended and self._poll.poll(0):
+            self._on_readable()
+        return not self._ended
 
     def begin(self, request: bytes, until_s: float) -> asyncio.Future[Answer | OSError]:
         """Send a request, once; the future has its reply by a time of the loop's clock, or why there is none.

@@ -60,7 +60,7 @@ class ConnectionPool:
         *,
         ca_file: str | None = None,
         clock: ServerClock | None = None,
-        connections: int = 8,
+        connections: int = 32,
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self._endpoint = Endpoint.parse(base_url)
@@ -202,7 +202,8 @@ class ConnectionPool:
             async with asyncio.timeout(_DIAL_S):
                 opened = await open_socket(self._host, self._port, self._tls)
         except OSError as error:  # TimeoutError is one
-            self._tell(error)
+            while self._tell(error) and not self._open:
+                pass  # without a connection that may become free, nothing else comes for those who wait behind
             return
         connection = Connection(opened, idle_s=_KEEP_ALIVE_S, on_idle=self._offer, on_end=self._ended)
         self._open.add(connection)

@@ -190,6 +190,14 @@ async def test_a_call_cancelled_while_it_waits_passes_the_connection_on():
     assert server.connections == len(server.requests) == 1
 
 
+async def test_when_the_venue_is_gone_everybody_who_waits_hears_of_it_at_once():
+    async with ScriptedServer(answering(None)) as server:
+        url = server.base_url
+    async with OrderClient(url, SOURCE, connections=1) as client:
+        outcomes = await asyncio.gather(*(create(client, deadline_ms=60_000) for _ in range(3)))
+    assert all("connection refused" in outcome.reason for outcome in outcomes)
+
+
 async def test_warming_opens_what_is_missing_and_renews_what_grew_old(monkeypatch):
     async with ScriptedServer(answering(reply(201, CREATED))) as server, client_of(server, connections=3) as client:  # fmt: skip
         await warmed(client, server, 2)

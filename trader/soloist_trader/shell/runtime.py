@@ -8,10 +8,11 @@ Cancels and look-ups do not wait for the journal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from soloist_trader.core import events
@@ -163,15 +164,20 @@ class Runtime:
     def flush(self) -> None:
         """Carry out what was decided, now. Whoever brought an event says so after the last one that belongs together.
 
-        What the flush itself leads to waits for the end of the loop's turn: a refusal that is answered with an order, again
+        What a flush itself leads to waits for the end of the loop's turn: a refusal that is answered with an order, again
         and again, must not keep the loop.
         """
         if self._flush_scheduled and not self._flushing:
-            self._flushing = True
-            try:
+            with self._while_flushing():
                 self._flush()
-            finally:
-                self._flushing = False
+
+    @contextlib.contextmanager
+    def _while_flushing(self) -> Iterator[None]:
+        before, self._flushing = self._flushing, True
+        try:
+            yield
+        finally:
+            self._flushing = before
 
     def after_frame(self) -> None:
         """A frame was taken in full: what it led to leaves before the next one is looked at."""
@@ -195,13 +201,14 @@ class Runtime:
 
     def _send(self, intents: list[Intent], why_not: str) -> None:
         """The commit that holds these intents ended; with a reason, nothing of them may leave."""
-        for command in intents:
-            if why_not:
-                self.dispatch(_not_sent(command))
-                continue
-            if not isinstance(command, Entomb):
-                self.gate.admit(command)
-            self._start(command)
+        with self._while_flushing():  # a commit process's answer comes outside of any flush
+            for command in intents:
+                if why_not:
+                    self.dispatch(_not_sent(command))
+                    continue
+                if not isinstance(command, Entomb):
+                    self.gate.admit(command)
+                self._start(command)
 
     def _commit(self, then: Callable[[str], None] = lambda _why_not: None) -> None:
         """Make durable what is there, then call `then`, with why not if it could not be. Never waits where a process does it."""
