@@ -161,7 +161,7 @@ def watch(times: Times) -> None:
     from soloist_trader.shell.runtime import Runtime
 
     take, flush, send, dispatch = Runtime._take, Runtime._flush, Runtime._send, Runtime.dispatch
-    begin = Connection.begin
+    write = Connection._write
     event_us = 0
 
     def timed_dispatch(self: Any, event: Any) -> None:
@@ -186,14 +186,13 @@ def watch(times: Times) -> None:
             times.durable |= {command.client_order_id: durable_us for command in intents}
         send(self, intents, why_not)
 
-    def timed_begin(self: Any, request: bytes, until_s: float) -> Any:
-        answer = begin(self, request, until_s)
+    def timed_write(self: Any, request: bytes) -> None:
+        write(self, request)
         times.handed.append((now_us(), core_wait_us(), request.partition(b"\r\n\r\n")[2]))
-        return answer
 
     Runtime.dispatch, Runtime._take = timed_dispatch, timed_take  # type: ignore[method-assign]
     Runtime._flush, Runtime._send = timed_flush, timed_send  # type: ignore[method-assign]
-    Connection.begin = timed_begin  # type: ignore[method-assign]
+    Connection._write = timed_write  # type: ignore[method-assign]
 
 
 def engine_process(out: Path, arguments: list[str]) -> None:

@@ -124,12 +124,13 @@ class Connection:
         Whatever the error, bytes may have left. Nobody needs to wait for the future.
         """
         assert self._pending is None and not self._ended, "one request at a time"  # noqa: PT018 - both are one promise
-        self._pending = self._loop.create_future()
-        self._timer.cancel()
-        self._timer = self._loop.call_at(until_s, self.end, TimeoutError())
+        pending: asyncio.Future[Answer | OSError] = self._loop.create_future()
+        self._pending = pending
         self._received, self._date, self._is_last = 0, None, False
-        pending = self._pending
         self._write(request)
+        if not self._ended:  # the clock is set after the bytes went: it costs as much as they do
+            self._timer.cancel()
+            self._timer = self._loop.call_at(until_s, self.end, TimeoutError())
         return pending
 
     def end(self, why: OSError | None = None) -> None:

@@ -203,7 +203,7 @@ async def test_e18_a_dead_websocket_task_ends_the_engine(make_bot, defect):
             await asyncio.sleep(0.05)
         (reader,) = [task for task in service.edge.tasks if task.get_name() == "websocket"]
         if defect == "fails":
-            service.edge._decoder = None  # a bug of ours in the middle of a frame
+            service.edge.port._decoder = None  # a bug of ours in the middle of a frame
         else:
             await service.edge._socket.close()
         with pytest.raises((AttributeError, RuntimeError)):

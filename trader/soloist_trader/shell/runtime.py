@@ -8,11 +8,10 @@ Cancels and look-ups do not wait for the journal.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from soloist_trader.core import events
@@ -168,16 +167,11 @@ class Runtime:
         and again, must not keep the loop.
         """
         if self._flush_scheduled and not self._flushing:
-            with self._while_flushing():
+            self._flushing = True
+            try:
                 self._flush()
-
-    @contextlib.contextmanager
-    def _while_flushing(self) -> Iterator[None]:
-        before, self._flushing = self._flushing, True
-        try:
-            yield
-        finally:
-            self._flushing = before
+            finally:
+                self._flushing = False
 
     def after_frame(self) -> None:
         """A frame was taken in full: what it led to leaves before the next one is looked at."""
@@ -201,7 +195,8 @@ class Runtime:
 
     def _send(self, intents: list[Intent], why_not: str) -> None:
         """The commit that holds these intents ended; with a reason, nothing of them may leave."""
-        with self._while_flushing():  # a commit process's answer comes outside of any flush
+        before, self._flushing = self._flushing, True  # a commit process's answer comes outside of any flush
+        try:
             for command in intents:
                 if why_not:
                     self.dispatch(_not_sent(command))
@@ -209,6 +204,8 @@ class Runtime:
                 if not isinstance(command, Entomb):
                     self.gate.admit(command)
                 self._start(command)
+        finally:
+            self._flushing = before
 
     def _commit(self, then: Callable[[str], None] = lambda _why_not: None) -> None:
         """Make durable what is there, then call `then`, with why not if it could not be. Never waits where a process does it."""
