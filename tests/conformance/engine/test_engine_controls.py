@@ -12,6 +12,7 @@ from soloist_kalshi.messages import CreateOrder
 from soloist_kalshi.orders import Accepted, OrderClient
 from soloist_trader import config
 from soloist_trader.core.evidence import TOMBSTONE_COUNT
+from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Amended, CashAdjusted, GroupMade, Settled
 from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.shell.latch_file import write_latch
@@ -223,7 +224,15 @@ def test_e19_orders_left_on_purpose_are_not_called_proven(make_bot):
     stopped = bot.logged("Stopped")
     assert stopped["proven"] is False
     assert "trading.cancelOnStop is false" in stopped["message"]
-    assert bot.exchange.holdings(bot.account.name)["reserved"] != {}
+    ledger = Ledger()
+    for _, _, found in read_journal(bot.state, Tail()):
+        for record in found:
+            ledger.apply(record)
+    left = {order.client_order_id for order in ledger.unsettled()}
+    ended = [event for event in bot.exchange.events(bot.account.name) if event["kind"] == "closed"]
+    cancelled = {event["client_order_id"] for event in ended if event["status"] == "canceled"}
+    assert left
+    assert not left & cancelled, "they rest, or filled meanwhile; the stop cancelled none"
     bot.config.write_text(document)
     bot.start_and_wait()
     assert bot.terminate() == 0
