@@ -60,6 +60,21 @@ def far_order(client_order_id):
     )  # fmt: skip
 
 
+def rest_far_away(bot):
+    """An order of the bot's own that nobody takes: those of its strategy may all fill before the watchdog comes."""
+
+    async def place():
+        async with OrderClient(
+            bot.exchange.rest_url, bot.account.signer, ca_file=bot.exchange.ca_file
+        ) as orders:
+            outcome = await orders.create(
+                far_order(order_id(CLAIM, 3, 1, 1)), subaccount=0, deadline_ms=5_000
+            )
+            assert isinstance(outcome, Accepted)
+
+    asyncio.run(place())
+
+
 def wait_metrics(bot, *lines):
     """What is shown is a look old."""
     wanted = [f"soloist_watchdog_{line}" for line in lines]
@@ -295,6 +310,7 @@ def test_w11_an_engine_that_wakes_when_its_orders_are_gone_quotes_no_more(make_w
     bot.start_watchdog()
     bot.start_and_wait()
     bot.wait_resting()
+    rest_far_away(bot)
     bot.exchange.faults(bot.refuse("PUT", GROUPS_PATH))
     bot.freeze()
     left = bot.own_resting()
