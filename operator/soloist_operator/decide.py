@@ -75,7 +75,7 @@ def decide(observed: Observed, context: Context) -> Plan:
     return with_account(road, spec, spec.account)
 
 
-# ---------------------------------------------------------------------------------------------- the road
+# ---------------------------------------------------------------------------------------------- the pod, and a spec that cannot be used
 
 
 def _guard_pod(road: Road) -> None:

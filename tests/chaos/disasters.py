@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -157,11 +156,7 @@ def repair(cluster: Cluster) -> None:
         faults.heal(cluster, name)
         shell(cluster, name, "systemctl kill --signal=CONT --kill-whom=main kubelet")
         let_through(cluster, name)
-    deadline_s = time.monotonic() + 120
-    while not is_api_up(cluster):
-        if time.monotonic() > deadline_s:
-            raise ClusterError("the API server does not answer")
-        time.sleep(1.0)
+    eventually(lambda: is_api_up(cluster), 120, "the API server does not answer", interval_s=1.0)
     cluster.kubectl("taint", "node", node, f"{OUT_OF_SERVICE.split('=', 1)[0]}-", check=False)
     cluster.kubectl("uncordon", node, check=False)
     bring_back(cluster, node)

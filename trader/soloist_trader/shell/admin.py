@@ -7,12 +7,10 @@ loop is stuck, and it can never make the loop wait. No probe depends on the venu
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from soloist_trader.errors import ConfigurationError
 from soloist_trader.shell.clock import monotonic_ms
+from soloist_trader.shell.http_thread import Answering, HttpThread
 
 LOOP_STUCK_MS: Final = 10_000
 """Liveness fails when the loop published nothing for so long: longer than any pause of a busy node, short of a minute."""
@@ -42,52 +40,23 @@ class Board:
         return monotonic_ms() - self.published_ms
 
 
-class AdminServer:
+class AdminServer(HttpThread):
     """Serves the board. `address` is HOST:PORT; port 0 takes a free one. Raises ConfigurationError when it cannot be had."""
 
     def __init__(self, address: str, board: Board) -> None:
-        host, _, port = address.rpartition(":")
         handler = type("Handler", (_Handler,), {"board": board})
-        try:
-            self._server = ThreadingHTTPServer((host.strip("[]") or "0.0.0.0", int(port)), handler)  # noqa: S104 probes
-        except (OSError, OverflowError, ValueError) as error:
-            raise ConfigurationError(
-                [
-                    (
-                        "--admin",
-                        f"cannot listen on {address!r}: {error}; give a free HOST:PORT, as 127.0.0.1:8081",
-                    )
-                ]
-            ) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.server_address[1])
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(address, handler, name="admin", option="--admin")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answering):
     """Answers from the board alone."""
 
     board: Board
-    protocol_version = "HTTP/1.1"
-    timeout = 10
 
-    def do_GET(self) -> None:
+    def answer(self, path: str) -> None:
         """Route by path."""
         board = self.board
-        match self.path.partition("?")[0]:
+        match path:
             case "/startup":
                 self._probe(board.started, "started", "journal and key are not ready yet")
             case "/health":
@@ -98,18 +67,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._probe(alive, "can serve", "starting, or the loop is stuck")
             case "/status":
                 body = {**board.status(), "ageMs": board.age_ms}
-                self._send(200, "application/json", json.dumps(body).encode())
+                self.send(200, "application/json", json.dumps(body).encode())
             case "/metrics":
                 self._metrics()
             case _:
-                self._send(404, "text/plain", b"/startup /health /ready /metrics /status\n")
+                self.send(404, "text/plain", b"/startup /health /ready /metrics /status\n")
 
     def _metrics(self) -> None:
         from soloist_trader.shell.metrics import SnapshotCollector, render  # noqa: PLC0415 not needed to start
 
         board = self.board
         body = render(SnapshotCollector(lambda: board.snapshot, lambda: board.age_ms / 1000))
-        self._send(200, "text/plain; version=0.0.4; charset=utf-8", body)
+        self.send(200, "text/plain; version=0.0.4; charset=utf-8", body)
 
     def _probe(self, good: bool, yes: str, no: str) -> None:
         snapshot = self.board.snapshot
@@ -124,14 +93,4 @@ class _Handler(BaseHTTPRequestHandler):
             "commitMode": journal.get("commitMode", ""),
             "commits": journal.get("commitWords", ""),
         }
-        self._send(200 if good else 503, "application/json", json.dumps(body).encode())
-
-    def _send(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name is http.server's
-        """Probes are not logged."""
+        self.send(200 if good else 503, "application/json", json.dumps(body).encode())

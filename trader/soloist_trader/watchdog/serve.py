@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from soloist_trader.errors import ConfigurationError
 from soloist_trader.shell.clock import monotonic_ms
+from soloist_trader.shell.http_thread import Answering, HttpThread
 from soloist_trader.shell.metrics import render
 from soloist_trader.watchdog.pulse import read_snapshot
 
@@ -85,43 +83,21 @@ _COUNTERS: Final = {
 }
 
 
-class StatusServer:
+class StatusServer(HttpThread):
     """Serves a face on HOST:PORT; port 0 takes a free one. Raises ConfigurationError when it cannot be had."""
 
     def __init__(self, address: str, face: Face) -> None:
-        host, _, port = address.rpartition(":")
-        handler = type("Handler", (_Handler,), {"face": face})
-        try:
-            self._server = ThreadingHTTPServer((host.strip("[]") or "0.0.0.0", int(port)), handler)  # noqa: S104 probes
-        except (OSError, OverflowError, ValueError) as error:
-            problem = f"cannot listen on {address!r}: {error}; give a free HOST:PORT, as 127.0.0.1:8081"
-            raise ConfigurationError([("--listen", problem)]) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.server_address[1])
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(
+            address, type("Handler", (_Handler,), {"face": face}), name="status", option="--listen"
+        )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answering):
     """Read-only: a kill goes over the Unix socket."""
 
     face: Face
-    protocol_version = "HTTP/1.1"
-    timeout = 10
 
-    def do_GET(self) -> None:
+    def answer(self, path: str) -> None:
         """Route by path."""
         answers: dict[str, Callable[[], tuple[int, str, bytes]]] = {
             "/status": lambda: (200, "application/json", json.dumps(self.face.status()).encode()),
@@ -132,18 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
             ),
             "/health": self._health,
         }
-        answer = answers.get(self.path.partition("?")[0])
-        status, kind, body = answer() if answer else (404, "text/plain", b"/status /metrics /health\n")
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        found = answers.get(path)
+        self.send(*(found() if found else (404, "text/plain", b"/status /metrics /health\n")))
 
     def _health(self) -> tuple[int, str, bytes]:
         age_ms = monotonic_ms() - self.face.looked_ms
         good = age_ms < STUCK_MS
         return 200 if good else 503, "application/json", json.dumps({"ok": good, "lookedMs": age_ms}).encode()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name is http.server's
-        """Probes are not logged."""
