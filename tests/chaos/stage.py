@@ -37,9 +37,10 @@ class Stage:
 
     # ------------------------------------------------------------------ before
 
-    def prepare(self) -> None:
-        """Create the bot, on the node that disasters happen to, and wait until it trades."""
+    def prepare(self, **parameters: float) -> None:
+        """Create the bot, on the node that disasters happen to, and wait until it trades; `parameters` change its strategy."""
         self.bot.prepare("demo.yaml")
+        self.bot.manifest["spec"]["strategy"]["parameters"] |= parameters
         prefer(self.bot, disasters.worker(self.cluster))
         self.bot.apply()
         self.bot.wait_ready(READY_S)
