@@ -22,6 +22,7 @@ def cut_off_from_the_api(stage: Stage) -> None:
         stage.zombie_was_refused()
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
+    stage.taken_over("NodeSilent")
 
 
 @scenario(
@@ -36,6 +37,7 @@ def force_deleted(stage: Stage) -> None:
         stage.zombie_was_refused()
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
+    stage.taken_over("NodeSilent")
 
 
 @scenario("6b", "pod force-deleted on a healthy node")
@@ -58,6 +60,7 @@ def node_object_deleted(stage: Stage) -> None:
         stage.zombie_was_refused()
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
+    stage.taken_over("NodeSilent", "NodeGone")
 
 
 @scenario("7b", "node's machine stops (container paused)", zombie=True, recovery_limit_ms=LOST_NODE_MS)
@@ -72,6 +75,7 @@ def machine_paused(stage: Stage) -> None:
     stage.zombie_was_refused()
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
+    stage.taken_over("NodeSilent")
 
 
 @scenario("8", "out-of-service taint on a live node")

@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos import disasters
+from tests.chaos import disasters, takeovers
 from tests.chaos.judge import Verdict, identity, judge
 from tests.cluster import release
 from tests.cluster.access import Cluster
-from tests.e2e import takeovers
 from tests.e2e.scene import Bot, Oracle, now_ms
 from tests.support import eventually
 
@@ -88,6 +87,24 @@ class Stage:
         assert self.old is not None, "begin() comes first"
         row = takeovers.wait_successor(self.bot, self.old, RESTARTED_S)
         return identity(row["client_order_id"])
+
+    def taken_over(self, *causes: str) -> None:
+        """Assert one takeover since `begin`, for one of these causes, onto a fresh volume.
+
+        The old engine may still have written to its own volume, so it stays for a person to look at.
+        """
+        assert self.old is not None, "begin() comes first"
+        last = takeovers.history(self.bot)[-1]
+        assert (last["outcome"], last["epoch"]) == ("Active", self.old.epoch + 1), last
+        assert last["reason"] in causes, last
+        assert takeovers.pod_uid(self.bot) != self.old.pod_uid
+        assert self.bot.status()["resolved"]["stateGeneration"] == "1"
+        assert self.bot.exists("pvc", f"{self.bot.name}-state-0")
+
+    def restarted_in_place(self) -> None:
+        """Assert that the same pod trades with the same epoch as at `begin`: nothing was taken over."""
+        assert self.old is not None, "begin() comes first"
+        assert (self.epoch, takeovers.pod_uid(self.bot)) == (self.old.epoch, self.old.pod_uid)
 
     def whole_again(self) -> None:
         """Wait until the bot is Ready as if nothing had happened."""
