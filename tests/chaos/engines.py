@@ -11,6 +11,8 @@ from tests.support import eventually
 
 VENUE_OUTAGE_S = 60
 NOTICED_S = 5
+RETRANSMITTED_S = 120
+"""TCP doubles its wait: after 35 s of silence the kernel sends what it holds within the next 51 s."""
 
 
 def _pod(stage: Stage) -> str:
@@ -57,7 +59,7 @@ def held_back(stage: Stage) -> None:
         stage.begin()
         with disasters.cut_off(stage.cluster, node, address, 8443):
             stage.trades_again()
-        stage.zombie_was_refused(90)
+        stage.zombie_orders_were_refused(RETRANSMITTED_S)
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
 

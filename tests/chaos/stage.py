@@ -131,6 +131,15 @@ class Stage:
             interval_s=1.0,
         )
 
+    def zombie_orders_were_refused(self, deadline_s: float) -> None:
+        """Wait until a new order of the engine of the fault arrived with its deleted key, and was refused."""
+        eventually(
+            lambda: self.verdict().zombie_orders_rejected > 0,
+            deadline_s,
+            "no order of the old engine arrived late: this run shows nothing",
+            interval_s=1.0,
+        )
+
     # ------------------------------------------------------------------ after
 
     def verdict(self, *, revocation_delay_ms: int = 0) -> Verdict:
@@ -144,8 +153,11 @@ class Stage:
         )
 
     def clean_up(self) -> None:
-        """Delete the bots of this run."""
-        for bot in (*self.extra_bots, self.bot):
+        """Delete the bots of this run, all at once."""
+        bots = (*self.extra_bots, self.bot)
+        for bot in bots:
+            bot.kubectl("delete", "tradingbot", bot.name, "--wait=false", "--ignore-not-found")
+        for bot in bots:
             bot.delete(deadline_s=HEALED_S)
 
     def second_bot(self, name: str) -> Bot:
