@@ -189,6 +189,11 @@ def choose(bot: Object, spec: TradingBotSpec, settings: Settings, *, turn: bool)
     return _taken_back(sticky, good) if refused else sticky
 
 
+def standing(bot: Object, spec: TradingBotSpec, settings: Settings) -> Chosen:
+    """A template that is in use already: nothing is chosen."""
+    return Chosen(spec, settings, template_of(spec, settings), remembered(bot))
+
+
 def image_word(reference: str) -> str:
     """What approves a new default image."""
     return f"image-{content_hash(reference)}"
