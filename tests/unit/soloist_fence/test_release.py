@@ -105,7 +105,9 @@ def test_release_of_a_claim_that_moved_deletes_nothing():
 
 
 def resting(client_order_id):
-    return OrderSighting(client_order_id, resting=True, order_id=client_order_id, ticker="SIM-A", created_ms=None)
+    return OrderSighting(
+        client_order_id, resting=True, order_id=client_order_id, ticker="SIM-A", created_ms=None
+    )
 
 
 def lost():
