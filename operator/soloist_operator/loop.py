@@ -186,8 +186,8 @@ class Loop:
         if seen.pod is None:
             self._trials.forget(key)
             return 0.0
-        counting = rollout.counts(seen, self._heartbeats.view(key, now_s))
-        return self._trials.seen(key, uid_of(seen.pod), now_s, counting=counting)
+        share = rollout.share(seen, self._heartbeats.view(key, now_s))
+        return self._trials.seen(key, uid_of(seen.pod), now_s, share=share)
 
     def _is_restored(self, seen: Observed) -> bool:
         """Whether a claim may come from the backup that was restored: this process has opened no epoch of it."""
