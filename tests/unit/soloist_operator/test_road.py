@@ -431,6 +431,9 @@ def test_a_job_of_an_earlier_life_is_removed_first() -> None:
             "name": "demo-fence-e1",
             "uid": "old",
             "annotations": {"soloist.trade/nonce": "oldnonce00001"},
+            "ownerReferences": [
+                {"kind": "TradingBot", "name": "demo", "uid": "an-earlier-one", "controller": True}
+            ],
         }
     }
     stage.change(jobs=(*stage.seen.jobs, old))
