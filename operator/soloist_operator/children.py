@@ -217,9 +217,10 @@ def run(road: Road, wanted: Desired, arming: Arming | None) -> Plan:
         volume = desired.state_volume(observed, wanted)
         road.draft.actions.extend(action for action in volume if action not in road.draft.actions)
         road.draft.actions.extend(writes)
-        road.found(
-            updated=no("RollingOut", "the StatefulSet is being written"), progress="writing the StatefulSet"
-        )
+        # Of a first engine the next look would say nothing else, and a status that changes twice is written twice.
+        first = observed.stateful_set is None and wanted.spec.state is not State.STOPPED
+        told = rollout.NO_POD if first else no("RollingOut", "the StatefulSet is being written")
+        road.found(updated=told, progress=told.message)
         return finish(road, wanted, Again(STATEFUL_SET_LOOK_S))
     if wanted.spec.state is State.STOPPED:
         road.found(updated=yes("Current", "nothing runs, as asked"))

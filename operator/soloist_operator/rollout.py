@@ -47,6 +47,7 @@ SPACING_S = 30.0
 TURN_S = 600.0
 """After this long a bot that does not get ready no longer keeps the others from their turn."""
 
+NO_POD = no("WaitingForPod", "the engine pod is being made")
 ROLLED_BACK = "RolledBack"
 ANNOTATION_APPROVE = f"{GROUP}/approve-update"
 _REVISION_LABEL = "controller-revision-hash"
@@ -324,7 +325,7 @@ def replacement(
     """
     pod = observed.pod
     if pod is None:
-        return no("WaitingForPod", "the engine pod is being made")
+        return NO_POD
     if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
         return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
     if not seen_by_controller(observed.stateful_set):
