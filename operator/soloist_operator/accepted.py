@@ -22,6 +22,8 @@ from soloist_operator.settings import Settings
 from soloist_operator.specs.engine import ANNOTATION_EPOCH, ANNOTATION_STATE
 
 ANNOTATION_ACCEPTED = f"{GROUP}/accepted-spec"
+LONGEST_BYTES = 200_000
+"""Kubernetes allows 262 144 bytes of annotations in all. A longer spec is not noted, so that it can still be run."""
 _READ_OFF = frozenset({"state", "image"})
 """Not noted: a state is obeyed whatever else is refused, and the image is the one in the template."""
 
@@ -42,6 +44,8 @@ def noted(stateful_set: Object, spec: TradingBotSpec) -> Object:
     """A declared StatefulSet that remembers what it was made from; its pod is not concerned."""
     kept = {field: value for field, value in spec.to_json().items() if field not in _READ_OFF}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    if len(text.encode()) > LONGEST_BYTES:
+        return stateful_set
     metadata = stateful_set["metadata"]
     annotations = {**(metadata.get("annotations") or {}), ANNOTATION_ACCEPTED: text}
     return {**stateful_set, "metadata": {**metadata, "annotations": annotations}}

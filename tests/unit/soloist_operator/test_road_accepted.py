@@ -182,6 +182,13 @@ def test_what_is_noted_is_no_reason_to_replace_a_pod() -> None:
     assert "image" not in noted
 
 
+def test_a_spec_that_no_annotation_can_hold_is_run_all_the_same() -> None:
+    strategy = {"name": "threshold", "parameters": {"edge": 3, "note": "x" * 300_000}}
+    stage = Stage(paper(strategy=strategy))
+    stage.bring_up()
+    assert ANNOTATION_ACCEPTED not in stage.seen.stateful_set["metadata"]["annotations"]
+
+
 def test_a_bot_without_an_account_notes_its_spec_too() -> None:
     stage = Stage(paper())
     stage.bring_up()
