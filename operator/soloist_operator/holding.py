@@ -247,6 +247,8 @@ class FenceParameters:
     key_list_lag_ms: int
     key_type: KeyType
     acknowledged_key_ids: tuple[str, ...]
+    orders: bool = False
+    """A release has to take back the engine's orders, too."""
 
     def arguments(self, observed: Observed, claim: Object) -> FenceArguments:
         """The command line for the claim's current epoch."""
@@ -264,6 +266,7 @@ class FenceParameters:
             key_list_lag_ms=self.key_list_lag_ms,
             key_type=self.key_type.value,
             acknowledged_key_ids=self.acknowledged_key_ids,
+            orders=self.orders,
         )
 
 
