@@ -128,6 +128,7 @@ def test_a_foreign_key_is_a_conflict_that_names_it_and_the_fix():
     assert "stranger" in error.message
     assert "my laptop" in error.message
     assert "spec.account.acknowledgedKeyIds" in error.message
+    assert f"kubectl annotate accountclaim {CLAIM} soloist.trade/revoke-key-ids=stranger" in error.message
     assert error.field == "spec.account.acknowledgedKeyIds"
     assert old in world.keys, "nothing is destroyed before the judgement"
     assert "stranger" in world.keys

@@ -359,15 +359,6 @@ def test_what_only_a_person_resolves_is_a_phase_of_its_own(reason) -> None:
     assert stage.condition("Fenced")["reason"] == reason
 
 
-def test_a_conflict_names_the_keys_and_the_override_that_revokes_exactly_them() -> None:
-    stage = fenced_until_evidence()
-    stage.end_job("-fence-e1", stage.evidence("Failed", "Conflict", keyIds=["k-8", "k-9"]), exit_code=1)
-    stage.settle()
-    said = stage.condition("Fenced")["message"]
-    name = stage.seen.claim["metadata"]["name"]
-    assert f"kubectl annotate accountclaim {name} soloist.trade/revoke-key-ids=k-8,k-9" in said
-
-
 def test_an_override_is_tried_at_once_and_used_up_when_the_epoch_is_active() -> None:
     stage = fenced_until_evidence()
     stage.end_job("-fence-e1", stage.evidence("Failed", "Conflict", keyIds=["k-9"]), exit_code=1)
