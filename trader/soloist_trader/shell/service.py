@@ -248,6 +248,7 @@ class Service:
         self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge, tape)
         if isinstance(self.edge, LiveEdge):
             self.runtime.fee_watch = FeeWatch(self.ledger, self.edge.fees)
+            self.edge.after_frame = self.runtime.after_frame
         self.runtime.on_failure(self.fail)
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
