@@ -121,7 +121,7 @@ class Connection:
     def begin(self, request: bytes, until_s: float) -> asyncio.Future[Answer | OSError]:
         """Send a request, once; the future has its reply by a time of the loop's clock, or why there is none.
 
-        Whatever the error, bytes may have left. Nobody needs to wait for the future.
+        Whatever the error, bytes may have left. Whoever stops waiting for the future ends the connection.
         """
         assert self._pending is None and not self._ended, "one request at a time"  # noqa: PT018 - both are one promise
         pending: asyncio.Future[Answer | OSError] = self._loop.create_future()
@@ -210,9 +210,10 @@ class Connection:
     def _finish(self, answer: Answer) -> None:
         pending, self._pending, self._answer = self._pending, None, None
         assert pending is not None
-        if not pending.done():
+        given_up = pending.done()
+        if not given_up:
             pending.set_result(answer)
-        if self._is_last or self._unsent:
+        if given_up or self._is_last or self._unsent:
             self.end()
             return
         self._timer.cancel()
@@ -246,9 +247,12 @@ class Connection:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The reply is complete; one that only announces another (1xx) is none."""
+        """The reply is complete; one that only announces another (1xx) is none, and nobody asked for it: the next one goes elsewhere."""
         status = self._parser.get_status_code()
-        if status < _FIRST_FINAL_STATUS or self._answer is not None:
+        if status < _FIRST_FINAL_STATUS:
+            self._is_last = True
+            return
+        if self._answer is not None:
             return
         self._is_last = self._is_last or not self._parser.should_keep_alive()
         self._answer = Answer(status, b"".join(self._body), self._date)

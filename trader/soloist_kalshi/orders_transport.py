@@ -125,7 +125,15 @@ class ConnectionPool:
             self._offer(connection)
             return NotSent(reason)
         sent_ms = self.clock.monotonic_ms()
-        answer = await connection.begin(request, until_s)
+        pending = connection.begin(request, until_s)
+        try:
+            answer = await pending
+        except BaseException:
+            if (
+                pending.cancelled() or not pending.done()
+            ):  # else it was answered, and may carry somebody else's request by now
+                connection.end()
+            raise
         if isinstance(answer, OSError):
             return Unknown(why_unreachable(answer, self._endpoint.origin))
         self.clock.observe(answer.date, sent_ms)

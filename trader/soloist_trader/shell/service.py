@@ -348,6 +348,8 @@ class Service:
         for group in made:
             self.runtime.dispatch(group)
         self.runtime.flush_journal()
+        # Before an order may name them: an engine that hangs now beats no more, and what its watchdog does not know it cannot trigger.
+        self._beat()
         self.admission.hurry()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
@@ -446,7 +448,7 @@ class Service:
             self._look_at_latch_file()
             self.publisher.lease_age_ms = self.admission.age_ms
             self.board.publish(self.publisher.snapshot())
-            self._pulse.beat(self._group_ids(), self.board.status)
+            self._beat()
             await asyncio.sleep(PUBLISH_S)
 
     # -- key
@@ -470,6 +472,9 @@ class Service:
         self.edge.reconnect()
 
     # -- watchdog
+
+    def _beat(self) -> None:
+        self._pulse.beat(self._group_ids(), self.board.status)
 
     def _group_ids(self) -> tuple[str, ...]:
         return tuple(group.group_id for group in self.ledger.groups.values())
