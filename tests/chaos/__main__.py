@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from dataclasses import astuple
+from pathlib import Path
 
 from tests.chaos import accounts, engines, nodes, operators, record, rollouts, second_cluster, stage  # noqa: F401 they fill the catalogue
 from tests.chaos.catalogue import SCENARIOS, in_order
@@ -57,6 +58,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--name", default=clusters.DEFAULT_NAME, help=f"the cluster (default {clusters.DEFAULT_NAME})"
     )
+    parser.add_argument(
+        "--backwards",
+        action="store_true",
+        help="begin with the last scenario: a second cluster (--name) that meets the first one in the middle",
+    )
     parser.add_argument("--again", action="store_true", help="forget the runs that were already made")
     parser.add_argument("--list", action="store_true", help="print number, runs and title of every scenario")
     parser.add_argument("--table", action="store_true", help="print the table of what was played so far")
@@ -72,33 +78,40 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
     tags = images.ensure_images(progress)
     images.load(cluster, tags, progress)
     revision = " ".join(astuple(tags))
-    file = folder("chaos") / f"{options.name}.jsonl"
+    file = folder("chaos") / "runs.jsonl"
     if options.table:
         return record.load(file, revision)
     if options.again:
         file.unlink(missing_ok=True)
     stage.install(cluster, tags)
     chosen = [each for each in in_order() if not options.scenario or each.number in options.scenario]
+    if options.backwards:
+        chosen.reverse()
     with release.port_forward(cluster, release.SYSTEM_NAMESPACE, "deploy/soloist-exchange", 8444) as url:
         oracle = Oracle(url)
         for scenario in chosen:
-            done = sum(
-                run.scenario == scenario.number and not run.failure for run in record.load(file, revision)
-            )
-            for number in range(done, options.runs or scenario.runs):
+            for _ in range(options.runs or scenario.runs):
+                done = _passed(file, revision, scenario.number)
+                if done >= (options.runs or scenario.runs):
+                    break
                 if time.monotonic() > until_s:
                     progress.note("out of time; the same command goes on from here")
                     return record.load(file, revision)
                 run = play(cluster, oracle, scenario, revision)
                 record.append(file, run)
                 progress.note(
-                    f"{scenario.number} run {number + 1}: {run.failure.splitlines()[0] if run.failure else 'ok'} "
+                    f"{scenario.number} run {done + 1}: {run.failure.splitlines()[0] if run.failure else 'ok'} "
                     f"({run.took_s} s) {run.verdict}"
                 )
         oracle.close()
     if any(each.number == "12" for each in chosen):
         second_cluster.close_second()
     return record.load(file, revision)
+
+
+def _passed(file: Path, revision: str, number: str) -> int:
+    """Runs that kept the promise, of every cluster that plays into this file."""
+    return sum(run.scenario == number and not run.failure for run in record.load(file, revision))
 
 
 if __name__ == "__main__":

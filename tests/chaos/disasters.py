@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 API_SERVER_MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 PARKED = "/etc/kubernetes/kube-apiserver.yaml.parked"
 MARK = "soloist-chaos"
+KEPT_ROUTES = 99
+"""`ip route`'s number for who made a route: ours, and nobody else's."""
 
 
 def shell(cluster: Cluster, node: str, script: str) -> str:
@@ -126,7 +129,16 @@ def kill(cluster: Cluster, pod: str, container: str) -> None:
 
 
 def delete_node(cluster: Cluster, node: str) -> None:
-    """Delete the Node object; whatever runs there runs on."""
+    """Delete the Node object; whatever runs there runs on, and is heard.
+
+    kube-router takes the routes of a deleted node away, which would silence the zombie; not every network does, so they stay.
+    """
+    found = json.loads(cluster.kubectl("get", "node", node, "-o", "json"))
+    address = next(each["address"] for each in found["status"]["addresses"] if each["type"] == "InternalIP")
+    for half in ipaddress.ip_network(found["spec"]["podCIDR"]).subnets():
+        shell(
+            cluster, control_plane(cluster), f"ip route replace {half} via {address} protocol {KEPT_ROUTES}"
+        )
     cluster.kubectl("delete", "node", node, "--wait=false")
 
 
@@ -152,6 +164,7 @@ def repair(cluster: Cluster) -> None:
     node = worker(cluster)
     first = control_plane(cluster)
     shell(cluster, first, f"test ! -e {PARKED} || mv {PARKED} {API_SERVER_MANIFEST}")
+    shell(cluster, first, f"ip route flush protocol {KEPT_ROUTES}")
     for name in cluster.nodes:
         faults.heal(cluster, name)
         shell(cluster, name, "systemctl kill --signal=CONT --kill-whom=main kubelet")

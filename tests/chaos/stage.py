@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos import disasters
+from tests.chaos import disasters, takeovers
 from tests.chaos.judge import Verdict, identity, judge
 from tests.cluster import release
 from tests.cluster.access import Cluster
-from tests.e2e import takeovers
 from tests.e2e.scene import Bot, Oracle, now_ms
 from tests.support import eventually
 
@@ -37,9 +36,10 @@ class Stage:
 
     # ------------------------------------------------------------------ before
 
-    def prepare(self) -> None:
-        """Create the bot, on the node that disasters happen to, and wait until it trades."""
+    def prepare(self, **parameters: float) -> None:
+        """Create the bot, on the node that disasters happen to, and wait until it trades; `parameters` change its strategy."""
         self.bot.prepare("demo.yaml")
+        self.bot.manifest["spec"]["strategy"]["parameters"] |= parameters
         prefer(self.bot, disasters.worker(self.cluster))
         self.bot.apply()
         self.bot.wait_ready(READY_S)
@@ -88,6 +88,24 @@ class Stage:
         row = takeovers.wait_successor(self.bot, self.old, RESTARTED_S)
         return identity(row["client_order_id"])
 
+    def taken_over(self, *causes: str) -> None:
+        """Assert one takeover since `begin`, for one of these causes, onto a fresh volume.
+
+        The old engine may still have written to its own volume, so it stays for a person to look at.
+        """
+        assert self.old is not None, "begin() comes first"
+        last = takeovers.history(self.bot)[-1]
+        assert (last["outcome"], last["epoch"]) == ("Active", self.old.epoch + 1), last
+        assert last["reason"] in causes, last
+        assert takeovers.pod_uid(self.bot) != self.old.pod_uid
+        assert self.bot.status()["resolved"]["stateGeneration"] == "1"
+        assert self.bot.exists("pvc", f"{self.bot.name}-state-0")
+
+    def restarted_in_place(self) -> None:
+        """Assert that the same pod trades with the same epoch as at `begin`: nothing was taken over."""
+        assert self.old is not None, "begin() comes first"
+        assert (self.epoch, takeovers.pod_uid(self.bot)) == (self.old.epoch, self.old.pod_uid)
+
     def whole_again(self) -> None:
         """Wait until the bot is Ready as if nothing had happened."""
         self.bot.wait_ready(HEALED_S)
@@ -113,6 +131,15 @@ class Stage:
             interval_s=1.0,
         )
 
+    def zombie_orders_were_refused(self, deadline_s: float) -> None:
+        """Wait until a new order of the engine of the fault arrived with its deleted key, and was refused."""
+        eventually(
+            lambda: self.verdict().zombie_orders_rejected > 0,
+            deadline_s,
+            "no order of the old engine arrived late: this run shows nothing",
+            interval_s=1.0,
+        )
+
     # ------------------------------------------------------------------ after
 
     def verdict(self, *, revocation_delay_ms: int = 0) -> Verdict:
@@ -126,8 +153,11 @@ class Stage:
         )
 
     def clean_up(self) -> None:
-        """Delete the bots of this run."""
-        for bot in (*self.extra_bots, self.bot):
+        """Delete the bots of this run, all at once."""
+        bots = (*self.extra_bots, self.bot)
+        for bot in bots:
+            bot.kubectl("delete", "tradingbot", bot.name, "--wait=false", "--ignore-not-found")
+        for bot in bots:
             bot.delete(deadline_s=HEALED_S)
 
     def second_bot(self, name: str) -> Bot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,19 +119,45 @@ def management_key_secret(account: Account, namespace: str, name: str) -> dict[s
 
 @contextmanager
 def port_forward(cluster: Cluster, namespace: str, target: str, port: int) -> Iterator[str]:
-    """Yield `http://127.0.0.1:PORT` that reaches `port` of `target` (as `deploy/soloist-exchange`) until the block ends."""
+    """Yield `http://127.0.0.1:PORT` that reaches `port` of `target` (as `deploy/soloist-exchange`) until the block ends.
+
+    A forwarding ends with the API server or the pod that it goes through; a new one then takes its place, on the same port.
+    """
     command = [
         str(binary("kubectl")), "--kubeconfig", str(cluster.kubeconfig), "-n", namespace,
-        "port-forward", target, f":{port}", "--address", "127.0.0.1",
+        "port-forward", target, "--address", "127.0.0.1",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process, line = _forward([*command, f":{port}"])
+    if "->" not in line:  # "Forwarding from 127.0.0.1:40123 -> 8444"
+        _end(process)
+        raise ReleaseError(f"port-forward to {namespace}/{target}:{port} did not start: {line.strip()}")
+    local = line.split("->")[0].rsplit(":", 1)[1].strip()
+    ended = threading.Event()
+
+    def keep_up(process: subprocess.Popen[str]) -> None:
+        while not ended.wait(0.5):
+            if process.poll() is not None:
+                _end(process)
+                process, _ = _forward([*command, f"{local}:{port}"])
+        _end(process)
+
+    keeper = threading.Thread(target=keep_up, args=(process,), daemon=True)
+    keeper.start()
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()  # "Forwarding from 127.0.0.1:40123 -> 8444"
-        if "->" not in line:
-            raise ReleaseError(f"port-forward to {namespace}/{target}:{port} did not start: {line.strip()}")
-        yield f"http://127.0.0.1:{line.split('->')[0].rsplit(':', 1)[1].strip()}"
+        yield f"http://127.0.0.1:{local}"
     finally:
-        process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()  # type: ignore[union-attr]  # asserted above
+        ended.set()
+        keeper.join(30)
+
+
+def _forward(command: list[str]) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(timeout=10)
+    assert process.stdout is not None
+    process.stdout.close()

@@ -40,7 +40,8 @@ class Oracle:
     """The exchange's admin API: it alone knows what was accepted, for whom, and when."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=10)
+        # A forwarding that broke with its API server comes back on the same port (tests/cluster/release.py).
+        self._http = httpx.Client(base_url=url, timeout=10, transport=httpx.HTTPTransport(retries=6))
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,6 +6,7 @@ gap is told before the frame that reveals it. After a reconnect all sids are voi
 """
 
 import asyncio
+import logging
 import time
 import zlib
 from collections.abc import Callable
@@ -40,6 +41,8 @@ from soloist_kalshi.signing import Signer
 from soloist_kalshi.websocket_dial import Dialer
 
 __all__ = ["Gap", "SequenceTracker", "WebSocketClient", "WebSocketPolicy"]
+
+_log = logging.getLogger(__name__)
 
 # RFC 7692: every message is its own stream, cut off before this tail.
 _DEFLATE_OFFER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -236,7 +239,9 @@ class WebSocketClient:
             self.policy.cap_wait_ms,
         )
         self._transport: picows.WSTransport | None = None
-        self._dialer: Dialer | None = None
+        self._successor: picows.WSTransport | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._dialers: set[Dialer] = set()
         self._closing = asyncio.Event()
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
@@ -249,25 +254,33 @@ class WebSocketClient:
 
     async def run(self) -> None:
         """Connect, serve and reconnect until `close`. Every end of a connection and every failed attempt is told to `on_closed`."""
-        while not self._closing.is_set():
-            try:
-                error = await self._serve(await self._connect())
-            except VenueError as failure:
-                error = failure
-            if self._closing.is_set():
-                break
-            self._on_closed(error)
-            wait_ms = self._backoff.next_wait_ms()
-            if self._budget is not None:
-                self._budget.failed()
-                wait_ms = max(wait_ms, self._budget.wait_ms())
-            await self._wait(wait_ms)
+        try:
+            while not self._closing.is_set():
+                await self._connect_and_serve()
+        finally:
+            await self._end_renewal()
+
+    async def _connect_and_serve(self) -> None:
+        try:
+            error = await self._serve(await self._connect())
+        except VenueError as failure:
+            error = failure
+        if self._closing.is_set():
+            return
+        self._on_closed(error)
+        if self._successor is not None:
+            return
+        wait_ms = self._backoff.next_wait_ms()
+        if self._budget is not None:
+            self._budget.failed()
+            wait_ms = max(wait_ms, self._budget.wait_ms())
+        await self._wait(wait_ms)
 
     async def close(self) -> None:
         """End the connection with a close frame and let `run` return; a peer that is gone costs at most `close_ms`."""
         self._closing.set()
-        if self._dialer is not None:
-            self._dialer.abandon()
+        for dialer in self._dialers:
+            dialer.abandon()
         transport = self._transport
         if transport is None or transport.is_disconnected:
             return
@@ -280,10 +293,36 @@ class WebSocketClient:
             transport.disconnect(graceful=False)
 
     def disconnect(self) -> None:
-        """Drop the connection; `run` makes a new one, signed with the key of that moment (after a rotation)."""
+        """Drop the connection; `run` makes a new one, signed with the key of that moment."""
         self.dropped = True
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
+
+    def renew(self) -> None:
+        """Change over to a second connection, signed with the key of this moment (after a rotation); the first serves until it is open.
+
+        One that cannot be opened changes nothing: the first goes on, and its end makes `run` connect as ever.
+        """
+        if not self.is_open:
+            self.disconnect()
+        elif self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            self._successor = await self._dial()
+        except VenueError as error:
+            _log.warning("no second connection with the new key, the first goes on: %s", error)
+            return
+        self._close_reason = "we left it for a connection with the new key"
+        self.disconnect()
+
+    async def _end_renewal(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait({self._renewing})
+        if self._successor is not None:
+            self._successor.disconnect(graceful=False)
 
     # Commands. Each returns its id; the answer comes as a frame with that id. VenueUnreachable without a connection.
 
@@ -361,18 +400,23 @@ class WebSocketClient:
         return True
 
     async def _connect(self) -> picows.WSTransport:
-        signer = current_signer(self._signer)
-        assert signer is not None
-        headers = signer.headers("GET", self._endpoint.base_path, self.clock.timestamp_ms())
+        """The connection to serve next: the one that `renew` opened, or a new one."""
         self.sequence = SequenceTracker()
         self.dropped = False
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
         self._paused = False
+        successor, self._successor = self._successor, None
+        return successor if successor is not None else await self._dial()
+
+    async def _dial(self) -> picows.WSTransport:
+        signer = current_signer(self._signer)
+        assert signer is not None
+        headers = signer.headers("GET", self._endpoint.base_path, self.clock.timestamp_ms())
         if self.policy.deflate:
             headers["Sec-WebSocket-Extensions"] = _DEFLATE_OFFER
         sent_ms = self.clock.monotonic_ms()
-        dialer = self._dialer = Dialer(
+        dialer = Dialer(
             self._endpoint.origin + self._endpoint.base_path,
             self._ssl,
             connect_ms=self.policy.connect_ms,
@@ -380,6 +424,7 @@ class WebSocketClient:
             pong_ms=self.policy.pong_ms,
             max_frame_bytes=self.policy.max_frame_bytes,
         )
+        self._dialers.add(dialer)
         try:
             transport = await dialer.dial(lambda: _Listener(self), {**headers, "User-Agent": "soloist"})
         except picows.WSHandshakeError as error:
@@ -387,7 +432,7 @@ class WebSocketClient:
         except (OSError, TimeoutError, picows.WSError) as error:
             raise VenueUnreachable(f"WebSocket: {why_unreachable(error, self._endpoint.origin)}") from error
         finally:
-            self._dialer = None
+            self._dialers.discard(dialer)
         self.clock.observe(transport.response.headers.get("Date"), sent_ms)
         return transport
 

@@ -450,3 +450,56 @@ async def test_a_disconnect_while_connecting_drops_that_connection_and_makes_ano
             assert (len(venue.upgrades), consumer.client.connections) == (2, 2)
             venue.send(delta(1, 1))
             await consumer.until(lambda: len(consumer.frames) == 1)
+
+
+# A change of key, without a moment without a connection
+
+NEVER_AGAIN = WebSocketPolicy(connect_ms=1_000, base_wait_ms=600_000, cap_wait_ms=600_000)
+"""A client that waits before it connects again does not come back within a test."""
+
+
+async def test_the_first_connection_serves_until_the_second_is_open():
+    second = generate_private_key("rsa")
+    async with Venue() as venue, Consumer(venue, policy=NEVER_AGAIN) as consumer:
+        await consumer.until(lambda: consumer.opened == 1)
+        # While the second one asks to be let in, the first one still speaks.
+        venue.on_upgrade = lambda: venue.send(delta(1, 1))
+        consumer.source.load(
+            [consumer.source.slots[0], KeySlot(2, Signer.from_pem("key-2", second.private_pem))]
+        )
+        consumer.source.promote(2)
+        consumer.client.renew()
+        consumer.client.renew()  # twice is once
+        await consumer.until(lambda: consumer.opened == 2)
+        assert len(consumer.frames) == 1
+        assert len(consumer.closed) == 1
+        assert "new key" in str(consumer.closed[0])
+        await eventually(lambda: venue.sessions[0].is_disconnected, lambda: "the first connection stays open")
+        venue.send(delta(1, 1))  # numbers begin again with the connection
+        await consumer.until(lambda: len(consumer.frames) == 2)
+        assert consumer.gaps == []
+    assert [headers["kalshi-access-key"] for headers in venue.upgrades] == ["key-1", "key-2"]
+
+
+async def test_a_second_connection_that_is_refused_leaves_the_first_alone():
+    async with Venue() as venue, Consumer(venue, policy=NEVER_AGAIN) as consumer:
+        await consumer.until(lambda: consumer.opened == 1)
+        venue.refuse.append((503, b""))
+        consumer.client.renew()
+        await consumer.until(lambda: not venue.refuse and consumer.client._renewing.done())
+        venue.send(delta(1, 1))
+        await consumer.until(lambda: len(consumer.frames) == 1)
+        assert (consumer.closed, consumer.opened) == ([], 1)
+        consumer.client.renew()  # and it can be tried again
+        await consumer.until(lambda: consumer.opened == 2)
+
+
+async def test_close_ends_a_change_of_key_that_is_under_way():
+    async with Venue() as venue:
+        consumer = Consumer(venue, policy=NEVER_AGAIN)
+        async with consumer:
+            await consumer.until(lambda: consumer.opened == 1)
+            consumer.client.renew()
+        await eventually(
+            lambda: all(session.is_disconnected for session in venue.sessions), lambda: venue.sessions
+        )

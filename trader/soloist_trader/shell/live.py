@@ -290,8 +290,12 @@ class LiveEdge:
             self._socket.get_snapshot(self.port.book_sid, suspects)
 
     def reconnect(self) -> None:
-        """Begin a new WebSocket session, after a change of key."""
+        """Begin a new WebSocket session: what the present one says is no longer believed."""
         self._socket.disconnect()
+
+    def change_key(self) -> None:
+        """Change over to a WebSocket session with the key of this moment, once that is open."""
+        self._socket.renew()
 
     # -- commands
 

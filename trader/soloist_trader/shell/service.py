@@ -455,7 +455,7 @@ class Service:
 
     def _on_key_switched(self) -> None:
         if isinstance(self.edge, LiveEdge):
-            self.edge.reconnect()
+            self.edge.change_key()
         self.admission.hurry()
 
     def _on_reopened(self) -> None:
