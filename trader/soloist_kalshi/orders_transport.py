@@ -171,7 +171,7 @@ class ConnectionPool:
         timer = loop.call_at(until_s, _answer, waiting, TimeoutError())
         try:
             given = await waiting
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             if (
                 waiting.done()
                 and not waiting.cancelled()
@@ -181,6 +181,7 @@ class ConnectionPool:
             raise
         finally:
             timer.cancel()
+            waiting.cancel()  # whoever left gets no connection any more
         if isinstance(given, OSError):
             raise given
         if not given.is_usable():

@@ -170,6 +170,15 @@ async def test_a_call_cancelled_while_it_waits_passes_the_connection_on():
     assert server.connections == len(server.requests) == 1
 
 
+async def test_a_call_dropped_while_it_waits_gets_no_connection():
+    async with ScriptedServer(answering(reply(201, CREATED))) as server, client_of(server, connections=1) as client:  # fmt: skip
+        dropped = create(client)
+        dropped.send(None)  # the dial begins for it
+        dropped.close()
+        assert isinstance(await create(client), Accepted)
+    assert server.connections == len(server.requests) == 1
+
+
 async def test_when_the_venue_is_gone_everybody_who_waits_hears_of_it_at_once():
     async with ScriptedServer(answering(None)) as server:
         url = server.base_url
