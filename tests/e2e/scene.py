@@ -83,7 +83,7 @@ class Oracle:
         live: dict[tuple[str, str], set[str]] = defaultdict(set)
         place: dict[str, tuple[str, str]] = {}
         for event in self.events(account):
-            order_id = event["order_id"]
+            order_id = event.get("order_id")  # a trigger of an order group has none
             if event["kind"] == "accepted":
                 slot = place[order_id] = (event["ticker"], event["side"])
                 live[slot].add(order_id)
