@@ -348,6 +348,8 @@ class FenceArguments:
     """How far the venue's key list may be behind (venue profile): waited between a create and the listing that judges it."""
     reap: bool = False
     """Audit only: delete this claim's keys below the epoch whose nonce is in the claim's history."""
+    orders: bool = False
+    """Release only: take back the orders of an engine that nobody could prove dead."""
 
     def to_args(self, verb: Verb) -> list[str]:
         """The arguments after the program's name, ready for a container's `args`."""
@@ -370,6 +372,8 @@ class FenceArguments:
             arguments.append(f"--slots-dir={self.slots_dir}")
         if verb is Verb.AUDIT and self.reap:
             arguments.append("--reap")
+        if verb is Verb.RELEASE and self.orders:
+            arguments.append("--orders")
         arguments.extend(f"--acknowledged-key-id={key_id}" for key_id in self.acknowledged_key_ids)
         return arguments
 

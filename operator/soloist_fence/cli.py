@@ -248,6 +248,11 @@ def rotate_command(evidence_file: Path, **given: Any) -> None:
 
 @main.command(Verb.RELEASE.value)
 @_changing
+@click.option(
+    "--orders",
+    is_flag=True,
+    help="Cancel what the claim's engines left resting, too, and see it gone: nobody could prove that the engine is dead.",
+)
 def release_command(evidence_file: Path, **given: Any) -> None:
     """Delete every key and epoch Secret of the claim, because its bot is being deleted."""
     _finish(asyncio.run(run(Verb.RELEASE, FenceArguments(**given))), evidence_file)

@@ -24,7 +24,7 @@ import httpx
 
 from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, EpochSecret, Reason, Slot, claim_hash
 from soloist_fence.commands import ClaimView, LeaseView, OrderGroup
-from soloist_fence.errors import FenceError, NoAnswerError
+from soloist_fence.errors import FenceError, NoAnswerError, NoConnectionError
 
 GROUP_VERSION = "soloist.trade/v1alpha1"
 ADMITTED_POD_UID = "soloist.trade/admitted-pod-uid"
@@ -215,7 +215,7 @@ class Cluster:
                 headers={"Content-Type": content_type},
             )
         except httpx.HTTPError as error:
-            raise NoAnswerError(
+            raise NoConnectionError(
                 Reason.CLUSTER_UNREACHABLE,
                 f"{method} {path}: no answer from the API server ({type(error).__name__}: {error}); check the NetworkPolicy's egress",
             ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from soloist_fence.api import Reason
@@ -28,10 +29,15 @@ from soloist_fence.commands import (
     Sleep,
     VenueTime,
 )
-from soloist_fence.errors import FenceError, NoAnswerError
+from soloist_fence.errors import FenceError, NoAnswerError, NoConnectionError
 from soloist_fence.venue import Venue
 
 T = TypeVar("T")
+FIRST_CONTACT_S = 10.0
+"""How long the first read of a peer is repeated: a fresh pod's NetworkPolicy and DNS take some seconds to be there."""
+FIRST_CONTACT_PAUSE_S = 1.0
+"""The venue's client tries four times by itself and has a budget of wasted attempts; this leaves most of it."""
+
 _QUIET = (Now, ReadClaim, ReadLease, Sleep, VenueTime)
 
 logger = logging.getLogger("soloist_fence")
@@ -44,15 +50,52 @@ class Performer(Protocol):
         """Do one command and return its reply, or raise FenceError."""
 
 
+class FirstContact:
+    """Patience with a peer that has never answered this process. Only looks are repeated, and nothing after the first answer.
+
+    Every machine begins with a look at each peer, so this ends before anything is made or deleted. A refusal is an answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._since_s: dict[str, float] = {}
+        self._heard: set[str] = set()
+
+    async def look(self, peer: str, once: Callable[[], Awaitable[T]]) -> T:
+        """Perform a read; raises the FenceError that remains."""
+        since_s = self._since_s.setdefault(peer, self._clock())
+        while True:
+            try:
+                reply = await once()
+            except NoConnectionError as error:
+                if peer in self._heard or self._clock() - since_s >= FIRST_CONTACT_S:
+                    raise
+                logger.info("the %s cannot be reached yet, trying again: %s", peer, error)
+                await self._sleep(FIRST_CONTACT_PAUSE_S)
+            except FenceError:
+                self._heard.add(peer)
+                raise
+            else:
+                self._heard.add(peer)
+                return reply
+
+
 class World:
     """The real venue, the real API server and the clock that goes on while the machine sleeps.
 
     `cluster` is None for the one verb that runs before there is a claim.
     """
 
-    def __init__(self, venue: Venue, cluster: Cluster | None) -> None:
+    def __init__(self, venue: Venue, cluster: Cluster | None, contact: FirstContact | None = None) -> None:
         self._venue = venue
         self._cluster = cluster
+        self._contact = FirstContact() if contact is None else contact
 
     async def perform(self, command: Command[Any]) -> Any:
         """Do one command; see `commands` for what each may answer."""
@@ -64,9 +107,9 @@ class World:
             case VenueTime():
                 return self._venue.time_ms()
             case ListKeys():
-                return await self._venue.list_keys()
+                return await self._contact.look("venue", self._venue.list_keys)
             case ListOrders():
-                return await self._venue.list_orders()
+                return await self._contact.look("venue", self._venue.list_orders)
             case ProbeKey(key):
                 return await self._venue.accepts(key)
             case GenerateKey(name, scopes, subaccount, key_type):
@@ -83,9 +126,9 @@ class World:
         assert self._cluster is not None, f"{command!r} needs a cluster, and this verb has none"
         match command:
             case ReadClaim():
-                return await self._cluster.read_claim()
+                return await self._contact.look("API server", self._cluster.read_claim)
             case ReadLease():
-                return await self._cluster.read_lease()
+                return await self._contact.look("API server", self._cluster.read_lease)
             case CreateSecret(name, content, holder_uid):
                 return await self._cluster.create_secret(name, content, holder_uid)
             case PatchSecret(name, expected_generation, new_generation, add, remove):

@@ -4,6 +4,7 @@ FenceError                         carries what the evidence needs: reason, mess
 ├── RestrictedKeyRefusedError      the venue makes no key with these restrictions for this account (tier)
 ├── NotPermittedError              the key that asked is genuine and may not do this
 └── NoAnswerError                  no usable answer: for a write, the outcome is unknown
+    └── NoConnectionError          not even a connection: refused, timed out, or the name did not resolve
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class NotPermittedError(FenceError):
 
 class NoAnswerError(FenceError):
     """Neither a yes nor a no arrived. A read may be repeated; a write may have happened."""
+
+
+class NoConnectionError(NoAnswerError):
+    """The network between us did not carry a reply: refused, timed out, no such name. Nobody answered anything."""

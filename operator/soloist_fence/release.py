@@ -1,7 +1,8 @@
 """Release: leave no key and no epoch Secret of a claim behind, because its bot is being deleted.
 
 The same sweep as a takeover's, without a new key at the end. Other keys of the account are nobody's business here: a
-conflict does not keep a bot from being deleted.
+conflict does not keep a bot from being deleted. Where nobody could prove that the engine is dead, its orders are taken back,
+too (P5): then this is what makes the engine harmless.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from soloist_fence.api import Reason
 from soloist_fence.attempt import Attempt, higher_epoch, still_ours, unknown_history
 from soloist_fence.commands import ListKeys, Machine, Now, Sleep
 from soloist_fence.errors import FenceError
+from soloist_fence.quiesce import quiesce
 from soloist_fence.takeover import LISTING_PAUSE_MS, SWEEP_ROUNDS, remove, unknown_nonces
 
 
 @dataclass(frozen=True)
 class Released:
-    """A finished release: no key of the claim is listed, and D_rev has passed since."""
+    """A finished release: no key of the claim is listed, D_rev has passed since, and, if asked for, none of its orders rests."""
 
     counts: Mapping[str, int]
     durations_ms: Mapping[str, int]
 
 
-def release(attempt: Attempt, bot: str) -> Machine[Released]:
-    """Delete every key of the claim up to this attempt's epoch, and its Secrets. Raises FenceError.
+def release(attempt: Attempt, bot: str, *, orders: bool = False) -> Machine[Released]:
+    """Delete every key of the claim up to this attempt's epoch, and its Secrets; with `orders`, cancel what rests. Raises FenceError.
 
     HigherEpoch and UnknownHistory stop it: such a key belongs to somebody who knows more than this attempt.
     """
@@ -46,10 +48,15 @@ def release(attempt: Attempt, bot: str) -> Machine[Released]:
         keys_deleted += len(removed.keys)
         active_secret = None
         if not ours:
-            yield from Sleep(attempt.revocation_bound_ms).ask()
+            counts = {"keysDeleted": keys_deleted, "secretsDeleted": secrets}
+            if orders:
+                quiet = yield from quiesce(attempt, (yield from Now().ask()))
+                counts |= {"ordersCancelled": quiet.orders_cancelled, "groupsDeleted": quiet.groups_deleted}
+            else:
+                yield from Sleep(attempt.revocation_bound_ms).ask()
             finished_ms = yield from Now().ask()
             return Released(
-                counts={"keysDeleted": keys_deleted, "secretsDeleted": secrets},
+                counts=counts,
                 durations_ms={"total": finished_ms - started_ms},
             )
         yield from Sleep(LISTING_PAUSE_MS).ask()

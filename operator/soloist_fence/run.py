@@ -156,7 +156,7 @@ async def _run_machine(
             durations_ms=dict(published.durations_ms),
         )
     if verb is Verb.RELEASE:
-        released = await drive(release(attempt, bot), world, terminating)
+        released = await drive(release(attempt, bot, orders=arguments.orders), world, terminating)
         return _success(
             arguments,
             Outcome.RELEASED,

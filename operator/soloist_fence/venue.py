@@ -29,7 +29,13 @@ from soloist_kalshi.signing import KeyType, Signer
 
 from soloist_fence.api import MANAGEMENT_KEY_FIELD, Reason, VenueKey
 from soloist_fence.commands import IssuedKey, OrderListing, OrderSighting
-from soloist_fence.errors import FenceError, NoAnswerError, NotPermittedError, RestrictedKeyRefusedError
+from soloist_fence.errors import (
+    FenceError,
+    NoAnswerError,
+    NoConnectionError,
+    NotPermittedError,
+    RestrictedKeyRefusedError,
+)
 
 RECENT_ORDERS_S = 600
 """How far back orders are looked at for their epoch."""
@@ -212,6 +218,8 @@ def _explained(error: VenueError, doing: str) -> FenceError:
         if isinstance(error, VenueForbidden):
             return NotPermittedError(message, field=MANAGEMENT_KEY_FIELD)
         return FenceError(Reason.MANAGEMENT_KEY_REJECTED, message, field=MANAGEMENT_KEY_FIELD)
-    if isinstance(error, VenueUnreachable | VenueUnavailable | VenueRateLimited | VenueProtocolError):
+    if isinstance(error, VenueUnreachable):
+        return NoConnectionError(Reason.VENUE_UNREACHABLE, f"{doing}: {error}")
+    if isinstance(error, VenueUnavailable | VenueRateLimited | VenueProtocolError):
         return NoAnswerError(Reason.VENUE_UNREACHABLE, f"{doing}: {error}")
     return FenceError(Reason.VENUE_UNREACHABLE, f"{doing}: {error}")

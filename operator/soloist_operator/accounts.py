@@ -29,6 +29,7 @@ from soloist_operator.children import (
     STRANGER_LOOK_S,
     await_check,
     check,
+    checked_configuration,
     leave_alone,
     lodging,
     prepare,
@@ -216,7 +217,7 @@ def _arm(
         return _arm_now(road, wanted, account, step)
     road.draft.actions.extend(step.actions)
     road.draft.actions.extend(
-        desired.finished_jobs(observed, wanted.preflight.validity_hash, claims.epoch_of(claim))
+        desired.finished_jobs(observed, checked_configuration(road, wanted), claims.epoch_of(claim))
     )
     if "fenced" not in road.findings or road.replace is not None:
         road.found(fenced=step.verdict, progress=step.progress)

@@ -10,11 +10,11 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 
-from soloist_operator import kinds
+from soloist_operator import kinds, ownership
 from soloist_operator.attempts import AttemptMemory
 from soloist_operator.cluster import Cluster
 from soloist_operator.conditions import same_status
-from soloist_operator.errors import ClusterError, NotFoundError
+from soloist_operator.errors import ClusterError, ConflictError, NameTakenError, NotFoundError
 from soloist_operator.objects import Object, dig, finalizers, name_of, uid_of, version_of
 from soloist_operator.plan import (
     AT_ONCE,
@@ -52,11 +52,17 @@ class Writer:
         """Do everything a plan says. Raises the ClusterError of the write that failed."""
         for action in plan.actions:
             logger.info("%s/%s: %s", ref.namespace, ref.name, describe(action))
-            await self._act(action)
+            await self._act(ref, action)
         if plan.status is None or plan.outcome == AT_ONCE:
             return  # the next step follows in a moment and will have more to say
-        await self.show(ref, bot, plan.status)
-        for announcement in plan.announcements:
+        await self.tell(ref, bot, plan.status, plan.announcements)
+
+    async def tell(
+        self, ref: BotRef, bot: Object, status: Object, announcements: tuple[Announce, ...]
+    ) -> None:
+        """Write the status, and the Events that go with it."""
+        await self.show(ref, bot, status)
+        for announcement in announcements:
             await self._announce(ref, announcement)
 
     async def show(self, ref: BotRef, bot: Object, status: Object) -> None:
@@ -72,14 +78,14 @@ class Writer:
         }
         await self._cluster.apply(kinds.TRADING_BOT, body, "status")
 
-    async def _act(self, action: Action) -> None:
+    async def _act(self, ref: BotRef, action: Action) -> None:
         match action:
             case Apply(kind, body):
                 await self._cluster.apply(kind, body)
             case Trim(kind, target, pointers):
                 await self._patch(kind, target, [{"op": "remove", "path": pointer} for pointer in pointers])
             case Create(kind, body, opens):
-                await self._cluster.create(kind, body)
+                await self._create(ref, kind, body)
                 if opens is not None:
                     self._memory.open(opens)
             case Delete(kind, target, _, failed):
@@ -94,6 +100,17 @@ class Writer:
                 await self._scale_to_zero(stateful_set)
             case SwapClaim():
                 await self._swap(action)
+
+    async def _create(self, ref: BotRef, kind: kinds.Kind, body: Object) -> None:
+        """Create what must be new. Raises NameTakenError when somebody else's has its name."""
+        try:
+            await self._cluster.create(kind, body)
+        except ConflictError as error:
+            live = await self._cluster.get(kind, ref.namespace, name_of(body))
+            stranger = ownership.created(ref, kind, live)
+            if stranger is None:
+                raise
+            raise NameTakenError(stranger.message, error.status) from error
 
     async def _delete(self, kind: kinds.Kind, target: Object) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from soloist_operator import (
+    accepted,
     claims,
     conditions,
     desired,
@@ -135,7 +136,7 @@ def check(road: Road, wanted: Desired) -> Unchecked | None:
     observed, valid = road.observed, wanted.preflight.validity_hash
     if annotation(observed.stateful_set, ANNOTATION_VALID) == valid:
         return None
-    if road.chosen is not None and road.chosen.back:
+    if road.refused or (road.chosen is not None and road.chosen.back):
         return None  # an engine ran with it; what it takes to ask again may be what is broken
     name = observed.ref.check(valid)
     job = observed.job(name)
@@ -160,8 +161,25 @@ def check(road: Road, wanted: Desired) -> Unchecked | None:
     return Unchecked(checking, over=False, after_s=1.0, stale=job)
 
 
+def checked_configuration(road: Road, wanted: Desired) -> str | None:
+    """Which check's Job is of use to somebody; None for every one of them, while a refused spec may still be asked about."""
+    return None if road.refused else wanted.preflight.validity_hash
+
+
 def await_check(road: Road, wanted: Desired, checked: Unchecked) -> Plan:
     """The engine has not accepted the configuration: ask it, or say what it refuses."""
+    ask(road, wanted, checked)
+    road.found(updated=checked.verdict)
+    if checked.over:
+        road.found(specification=checked.verdict)
+        return finish(road, wanted, Blocked(checked.verdict.reason, checked.after_s))
+    if "progress" not in road.findings:
+        road.found(progress=checked.verdict.message)
+    return finish(road, wanted, Again(checked.after_s))
+
+
+def ask(road: Road, wanted: Desired, checked: Unchecked) -> None:
+    """Have the engine's image look at a configuration, if that is not under way."""
     observed = road.observed
     if checked.stale is not None:
         road.draft.do(Delete(kinds.JOB, checked.stale, "it ended without a verdict and is made again"))
@@ -176,13 +194,11 @@ def await_check(road: Road, wanted: Desired, checked: Unchecked) -> Plan:
             validity_hash=wanted.preflight.validity_hash,
         )
         road.draft.do(Create(kinds.JOB, job))
-    road.found(updated=checked.verdict)
-    if checked.over:
-        road.found(specification=checked.verdict)
-        return finish(road, wanted, Blocked(checked.verdict.reason, checked.after_s))
-    if "progress" not in road.findings:
-        road.found(progress=checked.verdict.message)
-    return finish(road, wanted, Again(checked.after_s))
+
+
+def _engine(road: Road, wanted: Desired, arming: Arming | None) -> Object:
+    declared = desired.stateful_set(road.observed, wanted, road.context.settings, arming)
+    return accepted.noted(declared, wanted.spec)
 
 
 def run(road: Road, wanted: Desired, arming: Arming | None) -> Plan:
@@ -190,20 +206,21 @@ def run(road: Road, wanted: Desired, arming: Arming | None) -> Plan:
     observed = road.observed
     if observed.lease is None and (observed.pod is not None or wanted.epoch is None):
         road.draft.actions.extend(_lease(road, wanted.spec))
-    declared = desired.stateful_set(observed, wanted, road.context.settings, arming)
+    declared = _engine(road, wanted, arming)
     writes = list(desired.missing(kinds.STATEFUL_SET, declared, observed.stateful_set))
     if writes and wanted.lodging.avoid:  # it changes anyway: no node is kept off longer than it is silent
         still = tuple(n for n in wanted.lodging.avoid if n in road.context.watch.silent_nodes)
         wanted = replace(wanted, lodging=replace(wanted.lodging, avoid=still))
-        declared = desired.stateful_set(observed, wanted, road.context.settings, arming)
+        declared = _engine(road, wanted, arming)
         writes = list(desired.missing(kinds.STATEFUL_SET, declared, observed.stateful_set))
     if writes:
         volume = desired.state_volume(observed, wanted)
         road.draft.actions.extend(action for action in volume if action not in road.draft.actions)
         road.draft.actions.extend(writes)
-        road.found(
-            updated=no("RollingOut", "the StatefulSet is being written"), progress="writing the StatefulSet"
-        )
+        # Of a first engine the next look would say nothing else, and a status that changes twice is written twice.
+        first = observed.stateful_set is None and wanted.spec.state is not State.STOPPED
+        told = rollout.NO_POD if first else no("RollingOut", "the StatefulSet is being written")
+        road.found(updated=told, progress=told.message)
         return finish(road, wanted, Again(STATEFUL_SET_LOOK_S))
     if wanted.spec.state is State.STOPPED:
         road.found(updated=yes("Current", "nothing runs, as asked"))
@@ -267,7 +284,7 @@ def _bring_up_to_date(road: Road, wanted: Desired) -> Plan:
         return finish(road, wanted, Done())
     road.draft.actions.extend(desired.garbage(observed, wanted))
     road.draft.actions.extend(
-        desired.finished_jobs(observed, wanted.preflight.validity_hash, wanted.epoch or 0)
+        desired.finished_jobs(observed, checked_configuration(road, wanted), wanted.epoch or 0)
     )
     return finish(road, wanted, Done())
 

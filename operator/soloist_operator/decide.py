@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soloist_operator import (
+    accepted,
     claims,
     custody,
     desired,
@@ -33,7 +34,16 @@ from soloist_operator.api.tradingbot import (
     TradingBotSpec,
 )
 from soloist_operator.api.validate import InvalidSpec, Problem, validate
-from soloist_operator.children import REFUSED_LOOK_S, claimed_epoch, leave_alone, lodging, prepare, run
+from soloist_operator.children import (
+    REFUSED_LOOK_S,
+    ask,
+    check,
+    claimed_epoch,
+    leave_alone,
+    lodging,
+    prepare,
+    run,
+)
 from soloist_operator.conditions import NOT_NEEDED, Verdict, no
 from soloist_operator.objects import Object, annotation, deleting, dig, finalizers, uid_of
 from soloist_operator.observe import Observed
@@ -50,16 +60,42 @@ from soloist_operator.specs.engine import ANNOTATION_CONFIG
 def decide(observed: Observed, context: Context) -> Plan:
     """The next step of a bot that is not being deleted."""
     assert not deleting(observed.bot), "deletion is decommission.py's"
-    road = Road(observed, context)
     if (stranger := ownership.stateful_set(observed)) is not None:
-        return leave_alone(road, stranger)
+        return leave_alone(Road(observed, context), stranger)
+    kept, spec = accepted.last(observed, context.settings), _valid_spec(observed, context.settings)
+    if kept is not None and isinstance(spec, InvalidSpec):
+        observed = replace(observed, bot=kept.instead(observed.bot))
+    road = Road(observed, context)
     _guard_pod(road)
-    spec = _valid_spec(observed, context.settings)
     if isinstance(spec, InvalidSpec):
-        return _invalid(road, spec)
+        if kept is None or not accepted.replacing(road, kept.spec):
+            return _invalid(road, spec)
+        wrong = _wrong(spec)
+        return _go_on(road, kept, specification=wrong, updated=wrong)
     free = context.turn or spec.state is State.STOPPED  # nothing is disturbed
     road.chosen = rollout.choose(observed.bot, spec, context.settings, turn=free)
     spec, road.context = road.chosen.spec, replace(context, settings=road.chosen.settings)
+    if kept is not None and accepted.replacing(road, kept.spec):
+        wanted = desired.resolve(observed, spec, road.context.settings, claim=None, epoch=None)
+        if (checked := check(road, wanted)) is not None:
+            ask(road, wanted, checked)
+            told = {"specification": checked.verdict} if checked.over else {}
+            return _go_on(road, kept, updated=checked.verdict, **told)
+    return _along(road, spec)
+
+
+def _go_on(road: Road, kept: accepted.Accepted, **refused: Verdict) -> Plan:
+    """What is asked for cannot be used now, and an epoch cannot wait: the road of the last accepted spec."""
+    road.refused = refused
+    road.observed = replace(road.observed, bot=kept.instead(road.observed.bot))
+    road.chosen = rollout.standing(road.observed.bot, kept.spec, kept.settings)
+    road.context = replace(road.context, settings=kept.settings)
+    return _along(road, kept.spec)
+
+
+def _along(road: Road, spec: TradingBotSpec) -> Plan:
+    """The road of a spec that can be used."""
+    observed, context = road.observed, road.context
     leaving = drain.judge(observed, spec, context.watch.silent_nodes)
     road.move = leaving if isinstance(leaving, drain.Move) else None
     road.stays = leaving if isinstance(leaving, Verdict) else None
@@ -150,7 +186,7 @@ def _invalid(road: Road, invalid: InvalidSpec) -> Plan:
         road.draft.actions.extend(desired.lease(observed, claimed_epoch(observed), State(wanted)))
     shown = dict(observed.bot.get("status") or {})
     road.facts = {k: v for k, v in shown.items() if k not in {"conditions", "observedGeneration"}}
-    wrong = no(invalid.reason, f"{invalid}. What runs stays as it is")
+    wrong = _wrong(invalid)
     before = {c["type"]: c for c in shown.get("conditions") or []}
     for name, kind in (("claimed", "AccountClaimed"), ("keys", "KeysHealthy"), ("protected", "Protected")):
         if kind in before:
@@ -165,6 +201,10 @@ def _invalid(road: Road, invalid: InvalidSpec) -> Plan:
     engine = judgements.engine_verdict(observed, road.context.heartbeat, epoch, state)
     road.found(specification=wrong, updated=wrong, engine=engine)
     return road.end(Blocked(invalid.reason, REFUSED_LOOK_S))
+
+
+def _wrong(invalid: InvalidSpec) -> Verdict:
+    return no(invalid.reason, f"{invalid}. What runs stays as it is")
 
 
 _OBSTACLES = frozenset({"OldInstanceStopping", "OldInstanceUnproven"})

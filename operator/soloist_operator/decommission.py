@@ -1,17 +1,30 @@
 """Deleting a TradingBot: the engine ends, its death is proven, its key is revoked, the claim is let go, then we are.
 
 Nothing here needs a valid spec: a bot with a broken one can be deleted, too. There is no time-out that gives up; only
-the annotation `soloist.trade/abandon: <reason>` does, by a person's word.
+the annotation `soloist.trade/abandon: <reason>` does, by a person's word. The end of a Managed engine that a takeover would
+replace (its node is lost, say) is not waited for: its key is revoked and its orders are cancelled first, in an epoch above its
+own, and with that evidence its name is freed (singleton.md, P7).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from soloist_fence.api import Verb
 
-from soloist_operator import attempts, claims, conditions, custody, holding, kinds, ownership
+from soloist_operator import (
+    accepted,
+    attempts,
+    claims,
+    conditions,
+    custody,
+    holding,
+    kinds,
+    ownership,
+    relocation,
+    takeover,
+)
 from soloist_operator.accounts import fence_parameters
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy
@@ -37,6 +50,7 @@ from soloist_operator.plan import (
     Delete,
     Done,
     Draft,
+    ForceDelete,
     Outcome,
     Plan,
     ScaleToZero,
@@ -58,6 +72,8 @@ class _Farewell:
     observed: Observed
     context: Context
     draft: Draft = field(default_factory=Draft)
+    unproven: str = ""
+    """Why the engine is fenced, because its end will not be proven; empty while that is not so."""
 
     @property
     def abandoned(self) -> str:
@@ -73,7 +89,7 @@ class _Farewell:
             fenced=fenced,
             engine=no("Deleting", "the TradingBot is being deleted"),
             updated=no("Deleting", "the TradingBot is being deleted"),
-            progress=fenced.message,
+            progress="" if fenced.reason == "OldInstanceUnproven" else fenced.message,
         )
         shown = dict(bot.get("status") or {})
         facts: dict[str, Any] = {
@@ -89,6 +105,12 @@ def decide_deletion(observed: Observed, context: Context) -> Plan:
     """The next step of a bot that is being deleted."""
     if BOT_FINALIZER not in finalizers(observed.bot):
         return Plan((), None, Done())
+    kept = None
+    if ownership.stateful_set(observed) is None:
+        kept = accepted.last(observed, context.settings)
+    spec = validate(observed.bot.get("spec") or {}, context.settings.venues)
+    if kept is not None and isinstance(spec, InvalidSpec):
+        observed = replace(observed, bot=kept.instead(observed.bot))
     farewell = _Farewell(observed, context)
     engine = _end_engine(farewell)
     if engine is not None:
@@ -139,7 +161,39 @@ def _end_engine(farewell: _Farewell) -> Plan | None:
     if stateful_set is None and not deleting(pod) and not guard.actions:
         draft.do(Delete(kinds.POD, pod, "its StatefulSet is gone"))
     obstacle = guard.obstacle or no("Stopping", f"pod {name_of(pod)} is asked to stop")
+    if deleting(pod) and not guard.actions:
+        judged = takeover.takeover_due(
+            relocation.sight(
+                observed, farewell.context.heartbeat, farewell.context.watch, farewell.context.now
+            )
+        )
+        if isinstance(judged, takeover.Due) and _can_be_fenced(farewell):
+            farewell.unproven = judged.message
+            return None
+    if obstacle.reason == "OldInstanceUnproven":
+        obstacle = no(
+            obstacle.reason,
+            f"{obstacle.message}; or give up the proof, and the key with it: kubectl annotate --overwrite tbs {observed.ref.name} "
+            f"{ANNOTATION_ABANDON}='<reason>'",
+        )
     return farewell.end(obstacle, Again(POD_LOOK_S))
+
+
+def _can_be_fenced(farewell: _Farewell) -> bool:
+    """Whether a release can make the engine harmless: its key is ours to revoke, and a Job can still be made."""
+    observed, claim = farewell.observed, farewell.observed.claim
+    return (
+        claim is not None
+        and claims.whose_claim(claim, observed.ref.uid) is Whose.OURS
+        and dig(observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.MANAGED.value
+        and not _never_keyed(claim)
+        and not observed.namespace_ending
+    )
+
+
+def _never_keyed(claim: Object) -> bool:
+    """Nonces are kept for every attempt that could have made a key: without one there is nothing to revoke."""
+    return claims.epoch_of(claim) == 0 or not dig(claim, "status", "nonces")
 
 
 def _own_stateful_set(observed: Observed) -> Object | None:
@@ -183,8 +237,7 @@ def _await_controller(farewell: _Farewell) -> Plan | None:
 def _let_go(farewell: _Farewell, claim: Object) -> Plan:
     context = farewell.context
     static = dig(farewell.observed.bot, "spec", "account", "keyPolicy") == KeyPolicy.STATIC.value
-    # Nonces are kept for every attempt that could have made a key: without one there is nothing to revoke.
-    never_keyed = claims.epoch_of(claim) == 0 or not dig(claim, "status", "nonces")
+    never_keyed = _never_keyed(claim)
     if farewell.abandoned and not never_keyed:
         return _orphan(farewell, claim, "Abandoned", farewell.abandoned)
     if never_keyed or static:
@@ -214,6 +267,32 @@ def _orphan(farewell: _Farewell, claim: Object, reason: str, why: str) -> Plan:
     return farewell.end(told, Again(SAID_LOOK_S))
 
 
+def _instead_of_proof(farewell: _Farewell, verdict: Verdict) -> Verdict:
+    if not farewell.unproven:
+        return verdict
+    return no(
+        verdict.reason, f"{farewell.unproven}, so the engine is fenced at the exchange: {verdict.message}"
+    )
+
+
+def _free_name(farewell: _Farewell, epoch: int) -> Plan:
+    """P7: the fence's evidence is there, of an epoch above the pod's. On a lost node nothing less frees the name."""
+    pod = farewell.observed.pod
+    assert pod is not None, "only a pod is unproven"
+    key_epoch = relocation.key_epoch(farewell.observed)
+    if key_epoch >= epoch:
+        why = f"pod {name_of(pod)} does not say that its key is of an epoch below {epoch}, which was fenced"
+        return farewell.end(no("OldInstanceUnproven", why), Again(POD_LOOK_S))
+    why = f"it is of epoch {key_epoch}, and the fence revoked every key below epoch {epoch}"
+    if relocation.freed_at_once(pod):
+        farewell.draft.do(SetFinalizer(kinds.POD, pod, FENCE_FINALIZER, present=False, why=why))
+    else:
+        farewell.draft.do(ForceDelete(pod, why))
+    return farewell.end(
+        no("OldInstanceStopping", f"the name of pod {name_of(pod)} is freed: {why}"), Again(1.0)
+    )
+
+
 def _revoke(farewell: _Farewell, claim: Object) -> Plan:
     """Managed: a release of its own epoch, so that a rotation or takeover still running stands down."""
     observed, context = farewell.observed, farewell.context
@@ -227,17 +306,20 @@ def _revoke(farewell: _Farewell, claim: Object) -> Plan:
         )
         return farewell.end(no("CannotRevoke", message), Blocked("CannotRevoke", STUCK_LOOK_S))
     account: Account = spec.account
-    takeover = context.attempts[Verb.TAKEOVER]
-    under_way = takeover.is_open and observed.job(observed.ref.fence(claims.epoch_of(claim))) is not None
+    arming = context.attempts[Verb.TAKEOVER]
+    under_way = arming.is_open and observed.job(observed.ref.fence(claims.epoch_of(claim))) is not None
     wanted = resolve(observed, spec, context.settings, claim=None, epoch=None)
     farewell.draft.actions.extend(config_map(observed, wanted.preflight))
     farewell.draft.actions.extend(finished_jobs(observed, None, claims.epoch_of(claim)))
-    setup = fence_setup(observed, wanted, context.settings)
-    fence = fence_parameters(observed, account, context.settings.venues[spec.venue])
+    setup = fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
+    fence = replace(
+        fence_parameters(observed, account, context.settings.venues[spec.venue]),
+        orders=bool(farewell.unproven),
+    )
     if under_way:
         # It would stand down by itself; but its evidence may show that there is no key and nothing to revoke.
         ending = holding.walk(
-            observed, claim, Verb.TAKEOVER, takeover, setup, fence, context.now, why=holding.why_open(claim)
+            observed, claim, Verb.TAKEOVER, arming, setup, fence, context.now, why=holding.why_open(claim)
         )
         if isinstance(ending, holding.NotArmed):
             farewell.draft.actions.extend(ending.actions)
@@ -245,7 +327,9 @@ def _revoke(farewell: _Farewell, claim: Object) -> Plan:
     step = holding.walk(observed, claim, Verb.RELEASE, view, setup, fence, context.now, why="Released")
     if isinstance(step, holding.NotArmed):
         farewell.draft.actions.extend(step.actions)
-        return farewell.end(step.verdict, Again(step.after_s))
+        return farewell.end(_instead_of_proof(farewell, step.verdict), Again(step.after_s))
+    if farewell.unproven:
+        return _free_name(farewell, claims.epoch_of(claim))
     assert claims.phase_of(claim) is not Phase.ACTIVE, "a release runs in an epoch that was never armed"
     record = attempts.evidence_record(step.evidence)
     swap = SwapClaim(

@@ -5,6 +5,7 @@ OperatorError
 └── ClusterError           the API server did not do what was asked
 ├── NotFoundError      404
 ├── ConflictError      409: a precondition no longer holds, or the name is taken
+│   └── NameTakenError     by an object that is not this bot's
 ├── InvalidError       400, 422: the API server refuses the object as written
 ├── ForbiddenError     401, 403: our rights are missing
 ├── TooManyRequestsError  429, with the delay the server asked for
@@ -36,6 +37,10 @@ class NotFoundError(ClusterError):
 
 class ConflictError(ClusterError):
     """Somebody else was faster: look again before acting."""
+
+
+class NameTakenError(ConflictError):
+    """Somebody else's object has a name that we need; looking again does not help, the message says what does."""
 
 
 class InvalidError(ClusterError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Reason, Verb, epoch_secret_name
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Verb, epoch_secret_name
 
 from soloist_operator import attempts, claims, identity
 from soloist_operator.api.status import Phase
@@ -247,6 +247,8 @@ class FenceParameters:
     key_list_lag_ms: int
     key_type: KeyType
     acknowledged_key_ids: tuple[str, ...]
+    orders: bool = False
+    """A release has to take back the engine's orders, too."""
 
     def arguments(self, observed: Observed, claim: Object) -> FenceArguments:
         """The command line for the claim's current epoch."""
@@ -264,6 +266,7 @@ class FenceParameters:
             key_list_lag_ms=self.key_list_lag_ms,
             key_type=self.key_type.value,
             acknowledged_key_ids=self.acknowledged_key_ids,
+            orders=self.orders,
         )
 
 
@@ -328,16 +331,7 @@ def last_failure(claim: Object) -> Verdict:
     field, reason = evidence.get("field"), str(evidence.get("reason") or "Failed")
     message = str(evidence.get("message") or "the last attempt failed")
     message = f"{field}: {message}" if field else message
-    key_ids = evidence.get("keyIds") or []
-    if reason in _OVERRIDABLE and key_ids:
-        message += (
-            f". If nothing trades with them, have exactly these keys revoked: kubectl annotate accountclaim {name_of(claim)} "
-            f"{REVOKE_KEY_IDS_ANNOTATION}={','.join(key_ids)}"
-        )
     return no(reason, message)
-
-
-_OVERRIDABLE = frozenset({Reason.CONFLICT.value, Reason.UNKNOWN_HISTORY.value})
 
 
 def follow_engine(observed: Observed, claim: Object, heartbeat: Heartbeat) -> tuple[Action, ...]:

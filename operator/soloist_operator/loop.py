@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from soloist_fence.api import Verb, nonce_from
 
-from soloist_operator import kinds, relocation, rollout, takeover
+from soloist_operator import kinds, ownership, relocation, rollout, takeover
 from soloist_operator.api.status import ConditionType, Phase
 from soloist_operator.apply import Writer, timestamp
 from soloist_operator.attempts import AttemptMemory
+from soloist_operator.children import STRANGER_LOOK_S
 from soloist_operator.cluster import Cluster
 from soloist_operator.conditions import FALSE, NOT_YET, TRUE, could_not_look
 from soloist_operator.decide import decide
@@ -22,6 +23,7 @@ from soloist_operator.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
+    NameTakenError,
     TooManyRequestsError,
 )
 from soloist_operator.heartbeat import Heartbeats
@@ -29,7 +31,7 @@ from soloist_operator.holding import attempt_view
 from soloist_operator.metrics import Metrics
 from soloist_operator.objects import Object, deleting, dig, name_of, uid_of
 from soloist_operator.observe import CouldNotLook, Gone, Observed, Observer
-from soloist_operator.plan import Again, Blocked, Done, Outcome, Plan, SwapClaim
+from soloist_operator.plan import Again, Announce, Blocked, Done, Outcome, Plan, SwapClaim
 from soloist_operator.queue import Key
 from soloist_operator.relocation import Watch
 from soloist_operator.road import Context
@@ -110,13 +112,19 @@ class Loop:
         plan = decide_deletion(seen, context) if deleting(seen.bot) else decide(seen, context)
         try:
             await self._writer.carry_out(seen.ref, seen.bot, plan)
+        except NameTakenError as error:
+            await self._show_refusal(seen, plan, ownership.NAME_TAKEN, str(error))
+            return Again(STRANGER_LOOK_S)
         except ConflictError as error:
             logger.info("%s: somebody was faster, looking again: %s", key, error)
             return Again(0.2)
         except TooManyRequestsError as error:
             return Again(error.retry_after_s)
         except (InvalidError, ForbiddenError) as error:
-            await self._show_refusal(seen, plan, error)
+            reason = "Forbidden" if isinstance(error, ForbiddenError) else "Refused"
+            await self._show_refusal(
+                seen, plan, reason, f"{error}. Correct the spec, or the operator's rights"
+            )
             raise RunFailedError(str(error)) from error
         except ClusterError as error:
             self._sightings.api.failed()
@@ -186,8 +194,8 @@ class Loop:
         if seen.pod is None:
             self._trials.forget(key)
             return 0.0
-        counting = rollout.counts(seen, self._heartbeats.view(key, now_s))
-        return self._trials.seen(key, uid_of(seen.pod), now_s, counting=counting)
+        share = rollout.share(seen, self._heartbeats.view(key, now_s))
+        return self._trials.seen(key, uid_of(seen.pod), now_s, share=share)
 
     def _is_restored(self, seen: Observed) -> bool:
         """Whether a claim may come from the backup that was restored: this process has opened no epoch of it."""
@@ -221,13 +229,16 @@ class Loop:
         except ClusterError as error:
             logger.warning("%s: nor could that be shown: %s", key, error)
 
-    async def _show_refusal(self, seen: Observed, plan: Plan, error: InvalidError | ForbiddenError) -> None:
-        """The API server refused a child as written (a bad affinity, say) or our rights are missing: say so in the status."""
+    async def _show_refusal(self, seen: Observed, plan: Plan, reason: str, message: str) -> None:
+        """The API server refused a child as written (a bad affinity, say), our rights are missing, or a name is: say so in the status."""
         if plan.status is None:
             return
-        reason = "Forbidden" if isinstance(error, ForbiddenError) else "Refused"
-        status = refused(plan.status, reason, f"{error}. Correct the spec, or the operator's rights")
-        await self._writer.show(seen.ref, seen.bot, status)
+        status = refused(plan.status, reason, message)
+        (told,) = (c for c in status["conditions"] if c["type"] == ConditionType.READY.value)
+        shown: list[Object] = dig(seen.bot, "status", "conditions") or []
+        new = not any(c["type"] == told["type"] and c["reason"] == reason for c in shown)
+        announcements = (Announce("Warning", reason, told["message"]),) if new else ()
+        await self._writer.tell(seen.ref, seen.bot, status, announcements)
 
 
 def _cause(claim: Object | None) -> str | None:

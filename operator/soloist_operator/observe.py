@@ -103,8 +103,14 @@ class Observed:
         return next((claim for claim in self.volume_claims if name_of(claim) == name), None)
 
     def job(self, name: str) -> Object | None:
-        """One of the bot's Jobs."""
-        return next((job for job in self.jobs if job["metadata"]["name"] == name), None)
+        """One of the bot's Jobs, of an earlier bot of its name too; our labels alone make none of a stranger's."""
+        named = (job for job in self.jobs if job["metadata"]["name"] == name)
+        return next((job for job in named if self._made_by_a_bot(job)), None)
+
+    def _made_by_a_bot(self, job: Object) -> bool:
+        owners: list[Object] = job["metadata"].get("ownerReferences") or []
+        ours = (kinds.TRADING_BOT.kind, self.ref.name)
+        return any(o.get("controller") and (o.get("kind"), o.get("name")) == ours for o in owners)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from soloist_operator.conditions import Verdict, no
 from soloist_operator.kinds import FIELD_MANAGER, LABEL_BOT, LABEL_MANAGED_BY, Kind
 from soloist_operator.objects import Object, controlled_by, label, name_of
 from soloist_operator.observe import Observed
+from soloist_operator.specs.common import BotRef
 
 NAME_TAKEN = "NameTaken"
 
@@ -40,14 +41,31 @@ def surroundings(observed: Observed) -> Verdict | None:
     return _taken(kinds.VOLUME_CLAIM, volume, f"it has not the label {LABEL_BOT}={observed.ref.name}")
 
 
+def created(ref: BotRef, kind: Kind, live: Object | None) -> Verdict | None:
+    """Whether what already has the name of something that we create is somebody else's; nobody applies it."""
+    if live is None or controlled_by(live, ref.uid):
+        return None
+    return _strangers(ref, kind, live)
+
+
 def _judge(observed: Observed, kind: Kind, live: Object | None) -> Verdict | None:
     if live is None or controlled_by(live, observed.ref.uid):
         return None
-    owners = [o for o in live["metadata"].get("ownerReferences") or [] if o.get("controller")]
+    if not _controllers(live) and _made_by_us(observed, live):
+        return None
+    return _strangers(observed.ref, kind, live)
+
+
+def _controllers(live: Object) -> list[Object]:
+    return [o for o in live["metadata"].get("ownerReferences") or [] if o.get("controller")]
+
+
+def _strangers(ref: BotRef, kind: Kind, live: Object) -> Verdict:
+    owners = _controllers(live)
     if not owners:
-        return None if _made_by_us(observed, live) else _taken(kind, live, "nothing controls it")
+        return _taken(kind, live, "nothing controls it")
     owner = owners[0]
-    if owner.get("kind") == kinds.TRADING_BOT.kind and owner.get("name") == observed.ref.name:
+    if owner.get("kind") == kinds.TRADING_BOT.kind and owner.get("name") == ref.name:
         return _taken(kind, live, "it belongs to an earlier TradingBot of this name and is being collected")
     return _taken(kind, live, f"{owner.get('kind')} {owner.get('name')} controls it")
 

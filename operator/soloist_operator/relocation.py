@@ -195,6 +195,11 @@ def _leaves_its_volume(observed: Observed, watch: Watch, template: Object, volum
 # ---------------------------------------------------------------------------------------------- freeing the name
 
 
+def freed_at_once(pod: Object) -> bool:
+    """Whether a pod was deleted by force already; only its finalizer is left then."""
+    return deleting(pod) and dig(pod, "metadata", "deletionGracePeriodSeconds") == 0
+
+
 def dismiss(observed: Observed, watch: Watch, *, start_fresh: bool) -> Custody | None:
     """The next step of freeing the old pod's name without proof; None when the ordinary road is the right one.
 
@@ -212,7 +217,7 @@ def dismiss(observed: Observed, watch: Watch, *, start_fresh: bool) -> Custody |
         if acknowledged(observed, uid_of(pod))
         else f"it is of epoch {key_epoch(observed)}, and the fence published epoch {claims.epoch_of(observed.claim or {})}"
     )
-    if not deleting(pod) or dig(pod, "metadata", "deletionGracePeriodSeconds") != 0:
+    if not freed_at_once(pod):
         obstacle = no("OldInstanceStopping", f"pod {name} is deleted by force: {why}")
         return Custody((ForceDelete(pod, why),), obstacle)
     mounted = state_claim(pod["spec"])

@@ -70,6 +70,8 @@ class Road:
     """The engine's node is cordoned, and the bot goes elsewhere."""
     stays: Verdict | None = None
     """The engine's node is cordoned, and the bot cannot go: condition Protected."""
+    refused: dict[str, Verdict] = field(default_factory=dict)
+    """What is wrong with the spec while the last accepted one is worked with: these judgements stand, whatever is found."""
     look_s: float | None = None
     """Something has to be judged again that soon, whatever else there is to wait for."""
 
@@ -84,7 +86,9 @@ class Road:
     def end(self, outcome: Outcome) -> Plan:
         """The plan, with the status that follows from what was found."""
         bot = self.observed.bot
-        status = conditions.status_of(bot, Findings(**self.findings), self.facts, self.context.now)
+        status = conditions.status_of(
+            bot, Findings(**{**self.findings, **self.refused}), self.facts, self.context.now
+        )
         told = conditions.announcements(bot, status)
         drafted = self.draft.actions
         # The guard's word to the Lease comes first, and may be all that the Lease needs.

@@ -47,6 +47,7 @@ SPACING_S = 30.0
 TURN_S = 600.0
 """After this long a bot that does not get ready no longer keeps the others from their turn."""
 
+NO_POD = no("WaitingForPod", "the engine pod is being made")
 ROLLED_BACK = "RolledBack"
 ANNOTATION_APPROVE = f"{GROUP}/approve-update"
 _REVISION_LABEL = "controller-revision-hash"
@@ -59,8 +60,13 @@ TEMPLATE_FIELDS = frozenset(
 )  # fmt: skip
 """Fields of the spec that are taken back together. The others are not the pod's: a halt arrives, whatever was refused."""
 
-HELD = frozenset({"VenueUnreachable", "Reading", "DataStale", "Reducing", "Halted"})
-"""Reasons of an engine that came up and waits for the venue, or is held back by a limit or a person: not the template's fault."""
+HELD = frozenset({"VenueUnreachable", "Reducing", "Halted"})
+"""Reasons of an engine that came up and cannot reach the venue, or is held back by a limit or a person: not the template's fault."""
+
+SLOW = frozenset({"WaitingForReadModel", "Reading", "DataStale"})
+"""Reasons of an engine that waits for what the venue tells it: the venue's fault as often as the template's, but not for ever."""
+SLOW_SHARE = 0.2
+"""What of such a wait uses up the budget: alone it takes ten minutes."""
 
 
 # ---------------------------------------------------------------------------------------------- what is remembered
@@ -189,6 +195,11 @@ def choose(bot: Object, spec: TradingBotSpec, settings: Settings, *, turn: bool)
     return _taken_back(sticky, good) if refused else sticky
 
 
+def standing(bot: Object, spec: TradingBotSpec, settings: Settings) -> Chosen:
+    """A template that is in use already: nothing is chosen."""
+    return Chosen(spec, settings, template_of(spec, settings), remembered(bot))
+
+
 def image_word(reference: str) -> str:
     """What approves a new default image."""
     return f"image-{content_hash(reference)}"
@@ -239,7 +250,8 @@ def judge(chosen: Chosen, engine: Verdict, trial_s: float) -> Judged:
         return Judged(memory, told)
     if trial_s < BUDGET_S:
         return Judged(memory, told, look_s=min(TRIAL_LOOK_S, BUDGET_S - trial_s))
-    why = f"image {chosen.template.image}: the engine was not ready within {BUDGET_S:.0f} s ({engine.reason}: {engine.message})"
+    allowed_s = BUDGET_S / SLOW_SHARE if engine.reason in SLOW else BUDGET_S
+    why = f"image {chosen.template.image}: the engine was not ready within {allowed_s:.0f} s ({engine.reason}: {engine.message})"
     why = why[: MESSAGE_LIMIT - 300]
     return Judged(
         replace(memory, refused=chosen.template.fingerprint, why=why),
@@ -255,29 +267,30 @@ def _rolled_back(why: str) -> str:
     )
 
 
-def counts(observed: Observed, heartbeat: Heartbeat) -> bool:
-    """Whether the engine's pod is using up its budget now."""
+def share(observed: Observed, heartbeat: Heartbeat) -> float:
+    """How fast the engine's pod is using up its budget now: 0 not at all, 1 second by second."""
     pod, record = observed.pod, heartbeat.record
     if pod is None or deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
-        return False
+        return 0.0
     if record is None or heartbeat.silent or record.pod_uid != uid_of(pod):
-        return True
-    return not record.ready and record.reason not in HELD
+        return 1.0
+    if record.ready or record.reason in HELD:
+        return 0.0
+    return SLOW_SHARE if record.reason in SLOW else 1.0
 
 
 class Trials:
-    """How long each bot's pod has been up and not ready, by our own clock: an operator that restarts counts anew."""
+    """How much of its budget each bot's pod has used up, by our own clock: an operator that restarts counts anew."""
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[str, float, float]] = {}
 
-    def seen(self, key: Key, uid: str, now_s: float, *, counting: bool) -> float:
+    def seen(self, key: Key, uid: str, now_s: float, *, share: float) -> float:
         """Note a look; seconds used up so far. A gap between looks longer than a trial's is our own, and does not count."""
         known_uid, last_s, used_s = self._known.get(key, ("", now_s, 0.0))
         if known_uid != uid:
             last_s, used_s = now_s, 0.0
-        if counting:
-            used_s += min(now_s - last_s, 2 * TRIAL_LOOK_S)
+        used_s += share * min(now_s - last_s, 2 * TRIAL_LOOK_S)
         self._known[key] = (uid, now_s, used_s)
         return used_s
 
@@ -312,7 +325,7 @@ def replacement(
     """
     pod = observed.pod
     if pod is None:
-        return no("WaitingForPod", "the engine pod is being made")
+        return NO_POD
     if deleting(pod) or dig(pod, "status", "phase") in TERMINAL_PHASES:
         return no("RollingOut", f"pod {name_of(pod)} is stopping, the next one comes from the new template")
     if not seen_by_controller(observed.stateful_set):

@@ -7,9 +7,12 @@ import time
 from tests.chaos import disasters
 from tests.chaos.catalogue import LOST_NODE_MS, scenario
 from tests.chaos.stage import Stage
+from tests.e2e.scene import now_ms
 from tests.support import eventually
 
 OUTAGE_S = 120
+DELETED_S = 120
+LOOKED_ON_S = 20
 FLOCK = 4
 
 
@@ -76,6 +79,36 @@ def machine_paused(stage: Stage) -> None:
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
     stage.taken_over("NodeSilent")
+
+
+@scenario("23", "a refused edit, then the node is cut off", zombie=True, recovery_limit_ms=LOST_NODE_MS)
+def refused_edit_then_cut_off(stage: Stage) -> None:
+    node = stage.node
+    stage.bot.manifest["spec"]["strategy"]["name"] = "no-such-strategy"
+    stage.bot.apply()
+    eventually(lambda: not stage.bot.is_ready(), 60, stage.bot.story)
+    stage.begin()
+    with disasters.partitioned(stage.cluster, node):
+        stage.trades_again()
+        stage.zombie_was_refused()
+    disasters.bring_back(stage.cluster, node)
+    stage.taken_over("NodeSilent")
+    assert not stage.bot.is_ready(), "the refusal is still to be seen"
+
+
+@scenario("24", "bot deleted while its node is cut off")
+def deleted_while_cut_off(stage: Stage) -> None:
+    node = stage.node
+    with disasters.partitioned(stage.cluster, node):
+        stage.begin()
+        stage.bot.delete(DELETED_S)
+        gone_ms = now_ms()
+        time.sleep(LOOKED_ON_S)  # whatever the old engine still tries, it tries now
+        assert not stage.bot.accepted(gone_ms), "orders were accepted after the bot was gone"
+        assert not stage.oracle.live_orders(stage.account), "orders rest after the bot is gone"
+    disasters.bring_back(stage.cluster, node)
+    keys = stage.oracle.get("/admin/keys", account=stage.account)["keys"]
+    assert all(row["deleted_ms"] for row in keys if row["name"].startswith("soloist/")), "a key is left"
 
 
 @scenario("8", "out-of-service taint on a live node")

@@ -110,6 +110,21 @@ def claim_restored(stage: Stage) -> None:
     eventually(lambda: _is_operator_ready(stage), 60, "the operator does not come back")
     verdict = eventually(lambda: _decision(stage, current["status"]["epoch"]), 180, stage.bot.story)
     stage.notes.append(verdict)
+    if not stage.bot.is_ready():
+        _name_the_keys(stage, name)
+        eventually(
+            lambda: stage.epoch > current["status"]["epoch"] and stage.bot.is_ready(), 180, stage.bot.story
+        )
+
+
+def _name_the_keys(stage: Stage, claim: str) -> None:
+    """What a person does about UnknownHistory, having made sure that no other cluster trades: name the keys to revoke."""
+    rows = stage.oracle.get("/admin/keys", account=stage.account)["keys"]
+    alive = [
+        row["key_id"] for row in rows if row["name"].startswith("soloist/") and row["deleted_ms"] is None
+    ]
+    word = f"soloist.trade/revoke-key-ids={','.join(alive)}"
+    stage.cluster.kubectl("annotate", "--overwrite", "accountclaim", claim, word)
 
 
 def _decision(stage: Stage, epoch: int) -> str:

@@ -380,7 +380,7 @@ class Storage(Block):
 
 
 class Network(Block):
-    """Who may connect to the bot's port 8080, and where its pods may connect to, besides the defaults."""
+    """Who may connect to the bot's ports 8080 (engine) and 8081 (watchdog), and where its pods may connect to, besides the defaults."""
 
     metrics_from: list[Peer] | None = Field(
         default=None, max_length=20, description="Peers that collect metrics."

@@ -11,7 +11,7 @@ from soloist_operator.kinds import GROUP, LABEL_BOT, NETWORK_POLICY
 from soloist_operator.objects import Object
 from soloist_operator.settings import Venue
 from soloist_operator.specs.common import BotRef, child
-from soloist_operator.specs.engine import HTTP_PORT
+from soloist_operator.specs.engine import HTTP_PORT, WATCHDOG_PORT
 
 ACCESS_LABEL = f"{GROUP}/access"
 
@@ -40,7 +40,12 @@ def network_policy(
         spec={
             "podSelector": {"matchLabels": {LABEL_BOT: bot.name}},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": sources, "ports": [{"port": HTTP_PORT, "protocol": "TCP"}]}],
+            "ingress": [
+                {
+                    "from": sources,
+                    "ports": [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, WATCHDOG_PORT)],
+                }
+            ],
             "egress": [
                 _dns(),
                 *(_api_server(address) for address in api_server),

@@ -176,7 +176,7 @@ FAST = settings(
     suppress_health_check=list(HealthCheck),
 )
 # A mutation has only to be found, not to be made small.
-FIND = settings(FAST, max_examples=1_500, phases=[Phase.generate])
+FIND = settings(FAST, max_examples=5_000, phases=[Phase.generate])
 
 
 @pytest.mark.timeout(300)

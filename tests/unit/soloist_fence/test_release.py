@@ -1,11 +1,28 @@
 import pytest
-from soloist_fence.api import EpochSecret, Reason, VenueKey
-from soloist_fence.commands import DeleteKey, DeleteSecret, PatchSecret
+from soloist_fence.api import EpochSecret, Reason, VenueKey, claim_hash
+from soloist_fence.commands import (
+    CancelOrder,
+    DeleteKey,
+    DeleteSecret,
+    ListOrders,
+    OrderSighting,
+    PatchSecret,
+)
 from soloist_fence.errors import FenceError
 from soloist_fence.release import release
 from soloist_fence.takeover import takeover
 
-from tests.unit.soloist_fence.fence_world import BOT, World, armed, attempt_of, opened, own_key, run, slot
+from tests.unit.soloist_fence.fence_world import (
+    BOT,
+    CLAIM,
+    World,
+    armed,
+    attempt_of,
+    opened,
+    own_key,
+    run,
+    slot,
+)
 
 
 def trading():
@@ -85,3 +102,61 @@ def test_release_of_a_claim_that_moved_deletes_nothing():
     assert caught.value.reason is Reason.CLAIM_MOVED
     assert "key-1" in world.keys
     assert isinstance(world.secrets[attempt.secret_name], EpochSecret)
+
+
+def resting(client_order_id):
+    return OrderSighting(
+        client_order_id, resting=True, order_id=client_order_id, ticker="SIM-A", created_ms=None
+    )
+
+
+def lost():
+    """The claim is opened for the release while the engine's key is still good."""
+    world, _ = trading()
+    world.claim = opened(world.claim)
+    return world, attempt_of(world.claim, world)
+
+
+def test_release_leaves_orders_alone_unless_it_is_asked():
+    """An engine that stopped in order cancelled what its configuration says; what it left was meant to stay."""
+    world, attempt = lost()
+    world.orders.append(resting(f"s{claim_hash(CLAIM)}-1-1a-1"))
+    run(release(attempt, BOT), world)
+    assert not any(isinstance(command, CancelOrder) for command in world.performed)
+
+
+def test_release_of_an_unproven_engine_takes_its_orders_back_after_the_revocation():
+    world, attempt = lost()
+    world.orders += [resting(f"s{claim_hash(CLAIM)}-1-1a-1"), resting("by hand")]
+    cancelled_ms = []
+
+    def watched(world, command):
+        if isinstance(command, CancelOrder):
+            cancelled_ms.append(world.now_ms)
+
+    world.before = watched
+    released = run(release(attempt, BOT, orders=True), world)
+    assert [order.client_order_id for order in world.orders if order.resting] == ["by hand"]
+    assert released.counts == {
+        "keysDeleted": 1,
+        "secretsDeleted": 1,
+        "ordersCancelled": 1,
+        "groupsDeleted": 0,
+    }
+    assert cancelled_ms[0] - world.venue.deleted_ms["key-1"] >= attempt.revocation_bound_ms
+    assert world.accepted() == set()
+
+
+def test_release_of_an_unproven_engine_cancels_nothing_once_the_claim_moved():
+    world, attempt = lost()
+    world.orders.append(resting(f"s{claim_hash(CLAIM)}-1-1a-1"))
+
+    def moved(world, command):
+        if isinstance(command, ListOrders):
+            world.claim = opened(world.claim)
+
+    world.before = moved
+    with pytest.raises(FenceError) as caught:
+        run(release(attempt, BOT, orders=True), world)
+    assert caught.value.reason is Reason.CLAIM_MOVED
+    assert not any(isinstance(command, CancelOrder) for command in world.performed)

@@ -18,6 +18,7 @@ from soloist_operator.heartbeat import EngineRecord, Heartbeat
 from soloist_operator.holding import AttemptView, attempt_view
 from soloist_operator.observe import Observed, Stray
 from soloist_operator.plan import (
+    AT_ONCE,
     Apply,
     Create,
     Delete,
@@ -242,7 +243,7 @@ class Stage:
         for action in plan.actions:
             self._carry_out(action)
         self.shown_before.append((self.seen.bot, plan))
-        if plan.status is not None:
+        if plan.status is not None and plan.outcome != AT_ONCE:
             self.change(bot={**self.seen.bot, "status": plan.status})
         self.plans.append(plan)
         return plan

@@ -184,12 +184,23 @@ def test_an_empty_reason_abandons_nothing() -> None:
     assert stage.run().actions == ()
 
 
-def test_a_bot_whose_spec_no_longer_parses_says_how_to_leave() -> None:
+def test_a_bot_whose_spec_no_longer_parses_leaves_with_the_one_that_was_accepted() -> None:
+    stage = Stage(live())
+    stage.bring_up()
+    leaving(stage)
+    stopped(stage)
+    stage.edit({})
+    stage.settle()
+    assert stage.job("-release-e2") is not None
+
+
+def test_a_bot_whose_spec_no_longer_parses_and_was_never_accepted_says_how_to_leave() -> None:
     stage = Stage(live())
     stage.bring_up()
     leaving(stage)
     stopped(stage)
     stage.edit(live(venue="elsewhere"))
+    stage.change(stateful_set=None)
     plan = stage.run()
     assert plan.outcome == Blocked("CannotRevoke", 30.0)
     assert "soloist.trade/abandon" in stage.condition("Fenced")["message"]

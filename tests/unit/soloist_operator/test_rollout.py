@@ -298,22 +298,26 @@ UP = running_pod()
 @pytest.mark.parametrize(
     ("pod", "heartbeat", "expected"),
     [
-        pytest.param(None, Heartbeat(), False, id="no pod"),
-        pytest.param(operator_scene.pod(), Heartbeat(), False, id="stopping"),
-        pytest.param(merged(UP, {"status": {"phase": "Failed"}}), Heartbeat(), False, id="ended"),
-        pytest.param(UP, Heartbeat(), True, id="never spoke"),
-        pytest.param(UP, Heartbeat(record(pod_uid="another"), silent=False), True, id="its predecessor spoke"),
-        pytest.param(UP, Heartbeat(record(), silent=True), True, id="fell silent"),
-        pytest.param(UP, Heartbeat(record(), silent=False), False, id="ready"),
-        pytest.param(UP, Heartbeat(record(ready=False, reason="Comparing"), silent=False), True, id="not ready"),
+        pytest.param(None, Heartbeat(), 0.0, id="no pod"),
+        pytest.param(operator_scene.pod(), Heartbeat(), 0.0, id="stopping"),
+        pytest.param(merged(UP, {"status": {"phase": "Failed"}}), Heartbeat(), 0.0, id="ended"),
+        pytest.param(UP, Heartbeat(), 1.0, id="never spoke"),
+        pytest.param(UP, Heartbeat(record(pod_uid="another"), silent=False), 1.0, id="its predecessor spoke"),
+        pytest.param(UP, Heartbeat(record(), silent=True), 1.0, id="fell silent"),
+        pytest.param(UP, Heartbeat(record(), silent=False), 0.0, id="ready"),
+        pytest.param(UP, Heartbeat(record(ready=False, reason="Comparing"), silent=False), 1.0, id="not ready"),
         *(
-            pytest.param(UP, Heartbeat(record(ready=False, reason=why), silent=False), False, id=why)
+            pytest.param(UP, Heartbeat(record(ready=False, reason=why), silent=False), 0.0, id=why)
             for why in sorted(HELD)
+        ),
+        *(
+            pytest.param(UP, Heartbeat(record(ready=False, reason=why), silent=False), 0.2, id=why)
+            for why in ("DataStale", "Reading", "WaitingForReadModel")
         ),
     ],
 )  # fmt: skip
-def test_what_uses_up_the_budget(pod: Any, heartbeat: Heartbeat, *, expected: bool) -> None:
-    assert rollout.counts(observed(paper(), pod=pod), heartbeat) is expected
+def test_what_uses_up_the_budget(pod: Any, heartbeat: Heartbeat, *, expected: float) -> None:
+    assert rollout.share(observed(paper(), pod=pod), heartbeat) == expected
 
 
 KEY, OTHER = Key("bots", "demo"), Key("bots", "other")
@@ -321,14 +325,30 @@ KEY, OTHER = Key("bots", "demo"), Key("bots", "other")
 
 def test_a_trial_counts_only_what_was_seen_of_this_pod() -> None:
     trials = Trials()
-    assert trials.seen(KEY, "a", 100.0, counting=True) == 0.0
-    assert trials.seen(KEY, "a", 110.0, counting=True) == 10.0
-    assert trials.seen(KEY, "a", 115.0, counting=False) == 10.0, "it waits for the venue"
-    assert trials.seen(KEY, "a", 120.0, counting=True) == 15.0
-    assert trials.seen(KEY, "a", 1000.0, counting=True) == 35.0, "this process slept, not the engine"
-    assert trials.seen(KEY, "b", 1001.0, counting=True) == 0.0, "another pod"
+    assert trials.seen(KEY, "a", 100.0, share=1.0) == 0.0
+    assert trials.seen(KEY, "a", 110.0, share=1.0) == 10.0
+    assert trials.seen(KEY, "a", 115.0, share=0.0) == 10.0, "it waits for the venue"
+    assert trials.seen(KEY, "a", 120.0, share=1.0) == 15.0
+    assert trials.seen(KEY, "a", 1000.0, share=1.0) == 35.0, "this process slept, not the engine"
+    assert trials.seen(KEY, "b", 1001.0, share=1.0) == 0.0, "another pod"
     trials.forget(KEY)
-    assert trials.seen(KEY, "b", 1002.0, counting=True) == 0.0
+    assert trials.seen(KEY, "b", 1002.0, share=1.0) == 0.0
+
+
+def test_an_engine_that_reads_for_ever_is_taken_back_in_the_end() -> None:
+    """A configuration that is accepted and with which the engine never gets through its reading: nobody else would undo it."""
+    trials, now_s = Trials(), 0.0
+    reading = Heartbeat(record(ready=False, reason="Reading"), silent=False)
+    share = rollout.share(observed(paper(), pod=UP), reading)
+    stage = broken()
+    spec = TradingBotSpec.model_validate(stage.seen.bot["spec"])
+    chosen = rollout.choose(stage.seen.bot, spec, SETTINGS, turn=False)
+    engine = no("Reading", "not reconciled with the venue yet")
+    while not (judged := rollout.judge(chosen, engine, trials.seen(KEY, "a", now_s, share=share))).refused:
+        assert now_s < 700, "it would stay there for ever"
+        now_s += 10
+    assert 590 <= now_s <= 610, "an outage of the venue of some minutes is not blamed on the template"
+    assert "within 600 s (Reading: " in judged.memory.why
 
 
 def test_engines_are_judged_by_their_readiness_alone() -> None:
