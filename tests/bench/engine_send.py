@@ -5,9 +5,9 @@ for it, and it is never idle. The other is the real engine (`soloist-trader run`
 trades all the time. Per order, in microseconds:
 
 `decide`   from the event that the core steps on to its decision
-`wait`     from there to the end of the loop's turn: the rest of what was read at once is handled first
+`wait`     from there until it is carried out: the rest of its frame is handled first
 `commit`   from there to the intent being durable (fdatasync)
-`send`     from there until the request, signed, is handed to the connection's transport
+`send`     from there until the request, signed, is the kernel's
 `total`    `wait`, `commit` and `send`: what the target of 600 us (p50) means
 `core`     how much of `total` the engine's thread was ready to run and had no core: the machine's part, not the engine's
 
@@ -142,7 +142,7 @@ class Times:
         """Orders that left, in microseconds."""
         rows = []
         for handed_us, core_us, body in self.handed:
-            name = json.loads(body).get("client_order_id")
+            name = json.loads(body).get("client_order_id") if body else None
             if name in self.durable:
                 event_us, decided_us, core_before_us = self.began[name]
                 flushed_us, durable_us = self.flushed[name], self.durable[name]
@@ -156,13 +156,12 @@ class Times:
 
 def watch(times: Times) -> None:
     """Take the time where an order passes."""
-    from soloist_kalshi import orders_transport
+    from soloist_kalshi.orders_connection import Connection
     from soloist_trader.core.commands import Place
     from soloist_trader.shell.runtime import Runtime
 
-    body_class: Any = orders_transport._GatedBody
     take, flush, send, dispatch = Runtime._take, Runtime._flush, Runtime._send, Runtime.dispatch
-    write = body_class.write_with_length
+    write = Connection._write
     event_us = 0
 
     def timed_dispatch(self: Any, event: Any) -> None:
@@ -187,13 +186,13 @@ def watch(times: Times) -> None:
             times.durable |= {command.client_order_id: durable_us for command in intents}
         send(self, intents, why_not)
 
-    async def timed_write(self: Any, writer: Any, content_length: int | None) -> None:
-        await write(self, writer, content_length)
-        times.handed.append((now_us(), core_wait_us(), bytes(self._value)))
+    def timed_write(self: Any, request: bytes) -> None:
+        write(self, request)
+        times.handed.append((now_us(), core_wait_us(), request.partition(b"\r\n\r\n")[2]))
 
     Runtime.dispatch, Runtime._take = timed_dispatch, timed_take  # type: ignore[method-assign]
     Runtime._flush, Runtime._send = timed_flush, timed_send  # type: ignore[method-assign]
-    body_class.write_with_length = timed_write
+    Connection._write = timed_write  # type: ignore[method-assign]
 
 
 def engine_process(out: Path, arguments: list[str]) -> None:

@@ -215,6 +215,9 @@ class _Writes:
         process.boundary(f"before reply {method}")
         return judge(Reply(status, content))
 
+    def warm(self, connections: int) -> None:
+        """Nothing is opened."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -285,9 +288,6 @@ class _Socket(WebSocketClient):
             raise VenueUnreachable(str(error)) from error
         process.socket = socket
         return _Transport(socket, lost)
-
-    def hold_reads(self, turns: int) -> None:
-        """Frames come one by one here, so nothing stands in the way of an order."""
 
     def _hear(self, payload: bytes) -> None:
         if self.process.dead or self.dropped:
@@ -402,6 +402,7 @@ class EngineProcess:
         self.gate = SendGate(self._generation)
         self.edge = MemoryEdge(self, self.configuration)
         self.runtime = CrashRuntime(self.engine, self.journal, self.gate, self.edge)
+        self.edge.after_frame = self.runtime.after_frame
         self.runtime.process = self
         self.runtime.on_failure(lambda error: self.on_error(self, f"a task of the engine raised {error!r}"))
         self.reconciler = Reconciler(self.runtime, now_ms())

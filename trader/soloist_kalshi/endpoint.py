@@ -1,6 +1,8 @@
 """What REST, the order path and the WebSocket share about reaching the venue: URLs, TLS, and words for failures."""
 
+import asyncio
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from random import Random
@@ -14,6 +16,7 @@ __all__ = [
     "Backoff",
     "Endpoint",
     "check_subaccount",
+    "connected_socket",
     "current_signer",
     "path_segment",
     "tls_context",
@@ -38,6 +41,10 @@ class Endpoint:
 
         `schemes` are the plain and the secure one.
         """
+        if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+            raise ValueError(
+                f"{base_url!r} has characters that no URL may have: escape them, and write the host as xn--..."
+            )
         parts = urlsplit(base_url)
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(f"{base_url!r} is not a URL of the form {schemes[1]}://host/path")
@@ -80,6 +87,27 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+async def connected_socket(host: str, port: int) -> socket.socket:
+    """Connect to the first address that answers; non-blocking, without Nagle's delay. Raises OSError of the last one that does not."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(candidate, address)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        except BaseException:  # cancelled: closed, and passed on
+            candidate.close()
+            raise
+        else:
+            return candidate
+    raise failure
+
+
 def current_signer(signer: Signer | SignerSource | None) -> Signer | None:
     """Return the signer of the moment."""
     return signer.current if isinstance(signer, SignerSource) else signer
@@ -103,7 +131,7 @@ def why_unreachable(error: BaseException, origin: str) -> str:
     """Return what happened and what to check, from the deepest known cause of a library's exception."""
     cause: BaseException | None = error
     while cause is not None:
-        # aiohttp's certificate error is one of ssl's without its attributes; the real one is its cause.
+        # Libraries wrap ssl's certificate error in one of their own without its attributes; the real one is its cause.
         message = getattr(cause, "verify_message", None)
         if message is not None:
             return f"{origin}: TLS certificate refused ({message}): check the CA file and the host name"

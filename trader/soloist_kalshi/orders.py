@@ -58,7 +58,7 @@ from soloist_kalshi.orders_outcomes import (
     decreased,
     read_reply,
 )
-from soloist_kalshi.orders_transport import AiohttpTransport, Gate, WriteTransport
+from soloist_kalshi.orders_transport import ConnectionPool, Gate, WriteTransport
 from soloist_kalshi.signing import Signer
 
 __all__ = [
@@ -94,7 +94,7 @@ class OrderClient:
     The whole of a call, connecting included, takes no longer than its deadline. The optional gate is asked before a connection is taken
     and, for good, right before the bytes go to the socket. Whoever cancels the task of a call must take its outcome as unknown.
     With `buckets` (those of a RestClient that read /account/limits) a write that has no tokens is NotSent instead of a 429: an order
-    that waited is not the order that was wanted. `transport` replaces aiohttp.
+    that waited is not the order that was wanted. `transport` replaces our own connections.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class OrderClient:
         *,
         ca_file: str | None = None,
         clock: ServerClock | None = None,
-        connections: int = 8,
+        connections: int = 32,
         buckets: AccountBuckets | None = None,
         costs: CostTable | None = None,
         transport: WriteTransport | None = None,
@@ -116,7 +116,7 @@ class OrderClient:
         self._transport: WriteTransport = (
             transport
             if transport is not None
-            else AiohttpTransport(
+            else ConnectionPool(
                 base_url, signer_source, ca_file=ca_file, clock=self.clock, connections=connections
             )
         )
@@ -132,6 +132,10 @@ class OrderClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.close()
+
+    def warm(self, connections: int) -> None:
+        """Have so many connections open before they are needed, as far as the venue can be reached; call it again now and then."""
+        self._transport.warm(connections)
 
     # One order
 

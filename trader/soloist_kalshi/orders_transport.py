@@ -1,35 +1,34 @@
-"""How a write reaches the venue: a small interface, and its implementation over aiohttp.
+"""How a write reaches the venue: a small interface, and its implementation over connections of our own.
 
-A write is never repeated: not by this module and not by the HTTP library. aiohttp sends a DELETE or PUT again when a kept-alive
-connection drops; `_no_resend` turns the errors that start this into one it does not repeat, and `_Request` refuses a second send anyway.
+A write is never repeated. No library is asked to send it, so none can send it again; a request is given to one connection once, and what
+becomes of that connection is what becomes of the request. Where a kept connection is free, nothing is awaited before the bytes are the
+kernel's: they leave in the turn of the loop, and in the call, that wanted them to.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Protocol
-
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
-from aiohttp.payload import BytesPayload
-from yarl import URL
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from soloist_kalshi.clock import ServerClock
 from soloist_kalshi.endpoint import Endpoint, current_signer, tls_context, why_unreachable
 from soloist_kalshi.errors import VenueClockSkew
 from soloist_kalshi.keys import SignerSource
+from soloist_kalshi.orders_connection import Connection, open_socket
 from soloist_kalshi.orders_outcomes import NotSent, Rejected, Reply, Unknown, judge
 from soloist_kalshi.signing import Signer
 
-__all__ = ["AiohttpTransport", "Gate", "WriteTransport"]
+__all__ = ["ConnectionPool", "Gate", "WriteTransport"]
 
 # Returns None to let the bytes go, or the reason why not. Synchronous: nothing runs between it and the socket.
 Gate = Callable[[], str | None]
 
 # Below every usual idle limit of an edge: a connection that the venue closes while we write costs an Unknown.
-_KEEP_ALIVE_S = 30
+_KEEP_ALIVE_S: Final = 30.0
+_FRESH_S: Final = _KEEP_ALIVE_S / 2
+_DIAL_S: Final = 5.0
+_PORTS: Final = {True: 443, False: 80}
 
 
 class WriteTransport(Protocol):
@@ -44,71 +43,15 @@ class WriteTransport(Protocol):
         takes no longer than the deadline. The gate is asked right before the bytes go to the socket.
         """
 
+    def warm(self, connections: int) -> None:
+        """Begin to open what is missing for so many writes to find a connection that is open and young."""
+
     async def close(self) -> None:
         """Close every connection."""
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """What happened to one request at the socket."""
-
-    gate: Gate | None
-    sent: bool = False
-    refusal: str | None = None
-
-    def pass_gate(self) -> None:
-        """Ask the gate and note that bytes go out; raises _Refused when they may not."""
-        if self.sent:
-            self.refusal = "the HTTP library tried to send a write twice"
-            raise _RefusedError(self.refusal)
-        reason = self.gate() if self.gate is not None else None
-        if reason is not None:
-            self.refusal = reason
-            raise _RefusedError(reason)
-        self.sent = True
-
-
-_attempt: ContextVar[_Attempt] = ContextVar("soloist_order_attempt")
-
-
-class _RefusedError(Exception):
-    """The gate said no."""
-
-
-class _DroppedError(Exception):
-    """The connection broke; not an aiohttp error, so that aiohttp does not send again."""
-
-
-class _GatedBody(BytesPayload):
-    """A body whose first byte passes the gate. aiohttp holds the headers back until the body is written, so they go together."""
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        _attempt.get().pass_gate()
-        await super().write_with_length(writer, content_length)
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request without a body passes the gate when its headers are written."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if not isinstance(self.body, _GatedBody):
-            _attempt.get().pass_gate()
-        return await super().send(conn)
-
-
-async def _no_resend(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(str(error) or type(error).__name__) from error
-
-
-class AiohttpTransport:
-    """Kept-alive connections of aiohttp, at most `connections` of them."""
+class ConnectionPool:
+    """At most `connections` kept connections. A write that finds all of them busy waits for one, in its turn."""
 
     def __init__(
         self,
@@ -117,75 +60,175 @@ class AiohttpTransport:
         *,
         ca_file: str | None = None,
         clock: ServerClock | None = None,
-        connections: int = 8,
+        connections: int = 32,
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self._endpoint = Endpoint.parse(base_url)
         self._signer = signer_source
-        self._ssl = tls_context(ca_file) if self._endpoint.secure else False
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._tls = tls_context(ca_file) if self._endpoint.secure else None
+        self._limit = connections
+        parts = urlsplit(self._endpoint.origin)
+        assert parts.hostname is not None, "the endpoint was parsed"
+        self._host, self._port = parts.hostname, parts.port or _PORTS[self._endpoint.secure]
+        # What every request has in common.
+        self._head = (
+            f"HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: soloist\r\nAccept: application/json\r\n"
+        )
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._dials: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[Connection | OSError]] = deque()
 
     async def close(self) -> None:
         """Close every connection; the next write opens new ones."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._waiting:
+            self._tell(ConnectionError("the connections were closed by us"))
+        for dial in self._dials:
+            dial.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for connection in list(self._open):
+            connection.end()
+
+    def warm(self, connections: int) -> None:
+        """Open what is missing for so many writes at once, instead of what grew old; failures are left to the next write."""
+        now_s = asyncio.get_running_loop().time()
+        for connection in [idle for idle in self._idle if now_s - idle.idle_since_s > _FRESH_S]:
+            connection.end()
+        for _ in range(min(connections, self._limit) - len(self._idle) - len(self._dials)):
+            self._dial()
 
     async def send(
         self, method: str, path: str, query: str, body: bytes | None, *, deadline_ms: int, gate: Gate | None
     ) -> Reply | Rejected | Unknown | NotSent:
         """Send one request once, see WriteTransport."""
         assert deadline_ms > 0
+        until_s = asyncio.get_running_loop().time() + deadline_ms / 1_000
+        connection = self._take_idle()
+        if connection is None:
+            try:
+                self.clock.timestamp_ms()
+            except VenueClockSkew as error:
+                return NotSent(str(error))
+            if gate is not None and (reason := gate()) is not None:
+                return NotSent(reason)  # spares a connection
+            try:
+                connection = await self._wait(until_s)
+            except OSError as error:
+                return NotSent(why_unreachable(error, self._endpoint.origin))
+        # From here to the kernel there is no await: what the gate says holds for the bytes.
+        try:
+            request = self._sign(method, self._endpoint.base_path + path, query, body)
+        except VenueClockSkew as error:
+            self._offer(connection)
+            return NotSent(str(error))
         if gate is not None and (reason := gate()) is not None:
-            return NotSent(reason)  # spares the connection that a refusal at the socket costs
-        full_path = self._endpoint.base_path + path
+            self._offer(connection)
+            return NotSent(reason)
+        sent_ms = self.clock.monotonic_ms()
+        pending = connection.begin(request, until_s)
+        try:
+            answer = await pending
+        except BaseException:
+            if (
+                pending.cancelled() or not pending.done()
+            ):  # else it was answered, and may carry somebody else's request by now
+                connection.end()
+            raise
+        if isinstance(answer, OSError):
+            return Unknown(why_unreachable(answer, self._endpoint.origin))
+        self.clock.observe(answer.date, sent_ms)
+        return judge(Reply(answer.status, answer.body))
+
+    def _sign(self, method: str, full_path: str, query: str, body: bytes | None) -> bytes:
+        """Return the bytes of a request, signed now. Raises VenueClockSkew."""
         signer = current_signer(self._signer)
         assert signer is not None
+        access = signer.header_lines(method, full_path, self.clock.timestamp_ms())
+        head = f"{method} {full_path}{query} {self._head}{access}"
+        if body is None:
+            return f"{head}\r\n".encode("ascii")
+        return (
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii")
+            + body
+        )
+
+    # -- connections
+
+    def _take_idle(self) -> Connection | None:
+        """The one used last: it is the one that the venue kept for certain."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable():
+                return connection
+        return None
+
+    async def _wait(self, until_s: float) -> Connection:
+        """Wait for a connection; raises the error of opening one, or the TimeoutError of the deadline."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Connection | OSError] = loop.create_future()
+        self._waiting.append(waiting)
+        self._dial()
+        timer = loop.call_at(until_s, _answer, waiting, TimeoutError())
         try:
-            headers = signer.headers(method, full_path, self.clock.timestamp_ms())
-        except VenueClockSkew as error:
-            return NotSent(str(error))
-        attempt = _Attempt(gate)
-        token = _attempt.set(attempt)
-        try:
-            async with asyncio.timeout(deadline_ms / 1_000):
-                reply = await self._exchange(
-                    method, URL(self._endpoint.origin + full_path + query, encoded=True), body, headers
-                )
-        except (aiohttp.ClientError, _DroppedError, _RefusedError, TimeoutError, OSError) as error:
-            return self._failed(attempt, error)
+            given = await waiting
+        except (asyncio.CancelledError, GeneratorExit):
+            if (
+                waiting.done()
+                and not waiting.cancelled()
+                and isinstance(late := waiting.result(), Connection)
+            ):
+                self._offer(late)
+            raise
         finally:
-            _attempt.reset(token)
-        return judge(reply)
+            timer.cancel()
+            waiting.cancel()  # whoever left gets no connection any more
+        if isinstance(given, OSError):
+            raise given
+        if not given.is_usable():
+            raise ConnectionError("the venue closed the connection before anything was sent")
+        return given
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, ssl=self._ssl, keepalive_timeout=_KEEP_ALIVE_S
-                ),
-                request_class=_Request,
-                middlewares=(_no_resend,),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"User-Agent": "soloist"},
-                trust_env=False,
-            )
-        return self._session
+    def _tell(self, word: Connection | OSError) -> bool:
+        """Tell whoever waits longest; false if nobody waits."""
+        while self._waiting:
+            if _answer(self._waiting.popleft(), word):
+                return True
+        return False
 
-    async def _exchange(self, method: str, url: URL, body: bytes | None, headers: dict[str, str]) -> Reply:
-        data = None if body is None else _GatedBody(body, content_type="application/json")
-        sent_ms = self.clock.monotonic_ms()
-        async with self._open().request(
-            method, url, data=data, headers=headers, allow_redirects=False
-        ) as reply:
-            self.clock.observe(reply.headers.get("Date"), sent_ms)
-            return Reply(reply.status, await reply.read())
+    def _offer(self, connection: Connection) -> None:
+        if not self._tell(connection):
+            self._idle.append(connection)
 
-    def _failed(self, attempt: _Attempt, error: Exception) -> Unknown | NotSent:
-        """Say what an exception means: everything is Unknown from the moment that bytes may have gone out."""
-        why = why_unreachable(error, self._endpoint.origin)
-        if attempt.sent:
-            return Unknown(attempt.refusal or why)
-        return NotSent(attempt.refusal or why)
+    def _dial(self) -> None:
+        """Begin to open a connection, if there may be one more."""
+        if len(self._open) + len(self._dials) < self._limit:
+            dial = asyncio.get_running_loop().create_task(self._connect())
+            self._dials.add(dial)
+            dial.add_done_callback(self._dials.discard)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(_DIAL_S):
+                opened = await open_socket(self._host, self._port, self._tls)
+        except OSError as error:  # TimeoutError is one
+            while self._tell(error) and not self._open:
+                pass  # without a connection that may become free, nothing else comes for those who wait behind
+            return
+        connection = Connection(opened, idle_s=_KEEP_ALIVE_S, on_idle=self._offer, on_end=self._ended)
+        self._open.add(connection)
+        self._offer(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._waiting:
+            self._dial()
+
+
+def _answer(waiting: asyncio.Future[Connection | OSError], word: Connection | OSError) -> bool:
+    """Tell one that waits; false if it was told already, or gave up."""
+    if waiting.done():
+        return False
+    waiting.set_result(word)
+    return True

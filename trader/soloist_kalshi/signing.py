@@ -94,6 +94,12 @@ class Signer:
             return self._key.sign(text)
         return self._key.sign(text, _PSS, _SHA256)
 
+    def header_lines(self, method: str, path: str, timestamp_ms: int) -> str:
+        """Return the three access headers as they stand in a request, see `headers`."""
+        return "".join(
+            f"{name}: {value}\r\n" for name, value in self.headers(method, path, timestamp_ms).items()
+        )
+
     def headers(self, method: str, path: str, timestamp_ms: int) -> dict[str, str]:
         """Return the three access headers for a request; `path` is from the root, a query is ignored."""
         signature = self.sign(signed_text(timestamp_ms, method, path))

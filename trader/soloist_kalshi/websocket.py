@@ -243,7 +243,6 @@ class WebSocketClient:
         self._renewing: asyncio.Task[None] | None = None
         self._dialers: set[Dialer] = set()
         self._closing = asyncio.Event()
-        self._held_turns = 0
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
         self._envelope = msgspec.json.Decoder(_Envelope)
@@ -292,26 +291,6 @@ class WebSocketClient:
                 await transport.wait_disconnected()
         except TimeoutError:
             transport.disconnect(graceful=False)
-
-    def hold_reads(self, turns: int) -> None:
-        """Read nothing for so many turns of the loop: what else waits there goes first. What was read already is still handed on.
-
-        Where frames always wait, a turn takes milliseconds; without them it takes microseconds.
-        """
-        transport = self._transport
-        if transport is None or transport.is_disconnected:
-            return
-        if not self._held_turns:
-            transport.underlying_transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._count_turn, transport)
-        self._held_turns = turns
-
-    def _count_turn(self, transport: picows.WSTransport) -> None:
-        self._held_turns -= 1
-        if self._held_turns:
-            asyncio.get_running_loop().call_soon(self._count_turn, transport)
-        elif not transport.is_disconnected:
-            transport.underlying_transport.resume_reading()
 
     def disconnect(self) -> None:
         """Drop the connection; `run` makes a new one, signed with the key of that moment."""

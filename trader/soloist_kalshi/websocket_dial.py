@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import picows
 from picows.url import WSParsedURL
 
+from soloist_kalshi.endpoint import connected_socket
+
 __all__ = ["Dialer"]
 
 
@@ -116,23 +118,5 @@ class Dialer:
             task.result()[0].disconnect(graceful=False)
 
     async def _connected_socket(self, url: WSParsedURL) -> socket.socket:
-        """Connect to the first address that answers; raises OSError of the last one that does not."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(str(url.host), int(url.port), type=socket.SOCK_STREAM)
-        failure: OSError = OSError(f"{url.host} has no address")
-        for family, kind, protocol, _, address in found:
-            candidate = socket.socket(family, kind, protocol)
-            try:
-                candidate.settimeout(0)
-                candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.sock_connect(candidate, address)
-            except OSError as error:
-                candidate.close()
-                failure = error
-            except BaseException:  # cancelled: closed, and passed on
-                candidate.close()
-                raise
-            else:
-                self._socket = candidate
-                return candidate
-        raise failure
+        self._socket = await connected_socket(str(url.host), int(url.port))
+        return self._socket

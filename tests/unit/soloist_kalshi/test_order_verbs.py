@@ -183,7 +183,7 @@ async def test_what_a_verb_sends_and_what_success_means(verb):
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_kept_alive_connection_that_drops_gets_one_request(verb):
-    """For POST, PUT and DELETE alike: aiohttp alone would send the last two again."""
+    """For POST, PUT and DELETE alike: HTTP libraries send the last two again."""
     async with (
         ScriptedServer(answering(VERBS[verb][3], None)) as server,
         OrderClient(server.base_url, SOURCE) as client,
@@ -298,7 +298,7 @@ async def test_a_429_empties_the_bucket():
     assert buckets.write.tokens == 0
 
 
-async def test_another_transport_takes_the_place_of_aiohttp():
+async def test_another_transport_takes_the_place_of_our_own():
     sent = []
 
     class Recorder:

@@ -118,11 +118,11 @@ def test_the_package_lists_its_modules():
 
 
 def test_reading_does_not_load_the_order_path():
-    """The fence runs without aiohttp and picows, and must not be able to place an order by accident."""
+    """The fence runs without httptools and picows, and must not be able to place an order by accident."""
     code = (
         "import sys, soloist_kalshi.rest, soloist_kalshi.signing, soloist_kalshi.codec;"
         "print(sorted(name for name in sys.modules"
-        " if name in {'aiohttp', 'picows', 'soloist_kalshi.websocket'} or name.startswith('soloist_kalshi.orders')))"
+        " if name in {'httptools', 'picows', 'soloist_kalshi.websocket'} or name.startswith('soloist_kalshi.orders')))"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"

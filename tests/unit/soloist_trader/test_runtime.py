@@ -31,6 +31,7 @@ class NotingEdge:
         self.durable.append(
             [r.client_order_id for _, _, found in read_journal(self.directory, Tail()) for r in found if type(r).__name__ == "Intended"]
         )  # fmt: skip
+        await asyncio.sleep(0)  # a connection is opened
         reason = gate() if gate else None
         self.reasons.append(reason)
         self.done.set()
@@ -206,3 +207,59 @@ async def test_own_events_wait_while_recovery_reads(parts):
     assert runtime.own_events == 1
     runtime.release_own_events()
     assert list(world.ledger.orders) == ["sunit00-1-1-1"]
+
+
+class ImmediateEdge(NotingEdge):
+    """A connection is free: the gate is asked in the call itself."""
+
+    async def execute(self, command, gate):
+        self.commands.append(command)
+        self.reasons.append(gate() if gate else None)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_after_a_frame_its_orders_leave_before_anything_else_runs(parts, held):
+    world, runtime, _ = parts
+    runtime.edge = edge = ImmediateEdge(None)
+    world.wish.wanted = [ENTRY]
+    world.now_ms = now_ms()
+    if held:
+        runtime.gate.hold("test", "held")
+    runtime.dispatch(events.Tick(world.now_ms))
+    assert edge.commands == []
+    commits = runtime.journal.commits
+    runtime.after_frame()  # no await since the decision
+    assert len(edge.commands) == 1
+    assert runtime.journal.commits == commits + 1
+    assert edge.reasons == ["held" if held else None]
+    runtime.after_frame()
+    assert len(edge.commands) == 1
+
+
+async def test_an_order_that_is_refused_and_wanted_again_and_again_does_not_keep_the_loop(parts):
+    world, runtime, _ = parts
+
+    class Refusing(NotingEdge):
+        async def execute(self, command, gate):  # noqa: ARG002
+            self.commands.append(command)
+            return [events.OrderNotSent(now_ms(), command.client_order_id, "test")]
+
+    runtime.edge = edge = Refusing(None)
+    real = runtime.dispatch
+
+    def wanted_again(event):
+        real(event)
+        if type(event) is events.OrderNotSent:
+            real(events.Tick(now_ms()))
+
+    runtime.dispatch = wanted_again
+    world.wish.wanted = [ENTRY]
+    world.now_ms = now_ms()
+    runtime.dispatch(events.Tick(world.now_ms))
+    runtime.flush()
+    assert len(edge.commands) == 1
+    for _ in range(3):
+        await asyncio.sleep(0)
+    world.wish.wanted = []
+    assert len(edge.commands) > 1, "the next ones came in turns of the loop"

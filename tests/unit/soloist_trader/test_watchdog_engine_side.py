@@ -5,9 +5,11 @@ import json
 import pytest
 from soloist_trader import config
 from soloist_trader.core.commands import Place
+from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.service import Options, Service
 from soloist_trader.watchdog.pulse import read_beat, read_snapshot, write_word
 
+from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, reply
 from tests.unit.soloist_trader.test_config import write
 from tests.unit.soloist_trader.test_service_words import make_service
 
@@ -61,6 +63,35 @@ async def test_a_turn_of_the_loop_is_a_heartbeat_with_a_status_that_can_be_read(
     assert (beat.incarnation, beat.turn, beat.is_running) == (watched._incarnation, 1, True)
     body, _ = read_snapshot(tmp_path / "watch")
     assert (body["mode"], body["epoch"]) == ("Live", 3)
+
+
+async def test_the_heartbeat_names_the_order_groups_before_an_order_can(watched, tmp_path):
+    """No turn of the loop lies between: an engine that hangs right after its first order is ended with its groups triggered."""
+    made = iter(["g-open", "g-reduce"])
+
+    async def answer(request):
+        assert (request.method, request.target.partition("?")[0]) == (
+            "POST",
+            "/trade-api/v2/portfolio/order_groups/create",
+        )
+        return reply(201, b'{"order_group_id":"%s"}' % next(made).encode())
+
+    watched._beat()
+    assert read_beat(tmp_path / "watch").groups == ()
+    watched.ledger.cursor_ms = 1  # its journal is not gone: nothing is asked of the venue before
+    async with ScriptedServer(answer) as server:
+        edge = LiveEdge(
+            watched.configuration.model_copy(
+                update={"venue": watched.configuration.venue.model_copy(update={"rest_url": server.base_url})}
+            ),
+            watched._keys.source, watched.key_doubt.refused, watched._on_reopened, watched._attempts, watched.choice,
+        )  # fmt: skip
+        await watched._begin_with_venue(edge)
+        await edge.close()
+    beat = read_beat(tmp_path / "watch")
+    assert beat.groups == ("g-open", "g-reduce")
+    assert beat.is_running
+    assert watched.gate.closed
 
 
 async def test_the_lease_names_the_watchdogs_key_as_long_as_it_lives(watched, tmp_path):

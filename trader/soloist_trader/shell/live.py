@@ -45,8 +45,8 @@ from soloist_trader.shell.writes import Writes
 from soloist_trader.tape import Tape
 
 MARKET_POLL_S: Final = 15.0
-SENDING_TURNS: Final = 4
-"""Turns of the loop from the begin of a write to its bytes on a kept connection, and one to spare."""
+WARM_CONNECTIONS: Final = 4
+"""So many orders at once find an open connection: two sides, two levels. Looked after with every poll of the markets."""
 _EXPIRED: Final = "header_timestamp_expired"
 _PRIVATE: Final = ["fill", "user_orders", "order_group_updates"]
 _READS: Final = ReadPolicy(attempts=3, request_ms=4_000, deadline_ms=10_000)
@@ -90,6 +90,8 @@ class LiveEdge:
             clock=self.clock,
             budget=budget,
         )
+        self.after_frame: Callable[[], None] = _nothing
+        """Called when everything that a frame says was delivered: what it led to leaves now, not after the next frames."""
         self.port = MarketFrames()
         self.books = self.port.books
         self.tape: Tape | None = None
@@ -169,6 +171,7 @@ class LiveEdge:
     async def _poll_markets(self) -> None:
         """Status, volume and grid change rarely, and some transitions are silent on the WebSocket."""
         while True:
+            self._writes.warm(WARM_CONNECTIONS)
             await self._learn_fees()
             await self._choice.pause(MARKET_POLL_S)
             self._let_go()
@@ -222,10 +225,7 @@ class LiveEdge:
                 self._on_other(moment, frame)
             except (NumberError, KeyError, IndexError) as error:
                 raise VenueProtocolError(f"{name} with an impossible number: {error}", payload) from error
-
-    def let_orders_go_first(self) -> None:
-        """See `Paced`."""
-        self._socket.hold_reads(SENDING_TURNS)
+        self.after_frame()
 
     def _on_read_end(self) -> None:
         if self.tape is not None:
@@ -486,6 +486,10 @@ class LiveEdge:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._writes.close()
         await self._rest.close()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _nowhere(_event: events.Event) -> None:

@@ -1,7 +1,8 @@
 """The loop around the core: events in, journal, gate, venue, outcomes back in as events.
 
-Everything that a loop turn produces is flushed together: one commit holds every intent of the turn, and only then do
-their bytes leave. Cancels and look-ups do not wait for the journal.
+Everything that one frame, tick or outcome led to is flushed together: one commit holds every intent of it, and only then do
+their bytes leave, before anything else is looked at. What comes about otherwise is flushed at the end of the loop's turn.
+Cancels and look-ups do not wait for the journal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from soloist_trader.core.codes import AlertCode
 from soloist_trader.core.commands import (
     Alert,
     Amend,
+    Cancel,
     Command,
     Entomb,
     FindFills,
@@ -32,11 +34,12 @@ from soloist_trader.errors import JournalFailedError
 from soloist_trader.journal.quantiles import SLOW_P99_US
 from soloist_trader.journal.writer import UNCOMMITTED_RECORDS, Commit, Journal
 from soloist_trader.shell.clock import now_ms
+from soloist_trader.shell.eager import begin
 from soloist_trader.shell.fee_watch import FeeWatch
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.logs import log
 from soloist_trader.shell.metrics import Histogram
-from soloist_trader.shell.venue import Edge, Paced, VenueCommand
+from soloist_trader.shell.venue import Edge, VenueCommand
 from soloist_trader.tape.writer import Tape
 
 TICK_S: Final = 0.1
@@ -79,8 +82,8 @@ class Runtime:
         self._outbox: list[VenueCommand] = []
         self._snapshots_told = 0
         self._tape_told = ""
-        self._flush_scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_scheduled = self._flushing = False
+        self._tasks: set[asyncio.Future[None]] = set()
         self._lookups = 0
         self._fail: Callable[[BaseException], None] = _raise
 
@@ -153,12 +156,32 @@ class Runtime:
     def _schedule(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
 
     # -- out
 
+    def flush(self) -> None:
+        """Carry out what was decided, now. Whoever brought an event says so after the last one that belongs together.
+
+        What a flush itself leads to waits for the end of the loop's turn: a refusal that is answered with an order, again
+        and again, must not keep the loop.
+        """
+        if self._flush_scheduled and not self._flushing:
+            self._flushing = True
+            try:
+                self._flush()
+            finally:
+                self._flushing = False
+
+    def after_frame(self) -> None:
+        """A frame was taken in full: what it led to leaves before the next one is looked at."""
+        if self._flush_scheduled:
+            if self.tape is not None:
+                self.tape.end_frames()  # what a flush may lead to comes after this frame, not after its whole read
+            self.flush()
+
     def _flush(self) -> None:
-        """End of a loop turn: cancels and triggers first, then one commit, then the orders it made durable."""
+        """Cancels and triggers first, then one commit, then the orders it made durable."""
         self._flush_scheduled = False
         outbox, self._outbox = self._outbox, []
         intents: list[Intent] = [command for command in outbox if isinstance(command, Intent)]
@@ -172,15 +195,17 @@ class Runtime:
 
     def _send(self, intents: list[Intent], why_not: str) -> None:
         """The commit that holds these intents ended; with a reason, nothing of them may leave."""
-        for command in intents:
-            if why_not:
-                self.dispatch(_not_sent(command))
-                continue
-            if not isinstance(command, Entomb):
-                self.gate.admit(command)
-            self._start(command)
-        if not why_not and isinstance(self.edge, Paced):
-            self.edge.let_orders_go_first()
+        before, self._flushing = self._flushing, True  # a commit process's answer comes outside of any flush
+        try:
+            for command in intents:
+                if why_not:
+                    self.dispatch(_not_sent(command))
+                    continue
+                if not isinstance(command, Entomb):
+                    self.gate.admit(command)
+                self._start(command)
+        finally:
+            self._flushing = before
 
     def _commit(self, then: Callable[[str], None] = lambda _why_not: None) -> None:
         """Make durable what is there, then call `then`, with why not if it could not be. Never waits where a process does it."""
@@ -209,11 +234,14 @@ class Runtime:
         if lookup and self._lookups >= MAXIMUM_LOOKUPS:
             return
         self._lookups += lookup
-        task = asyncio.get_running_loop().create_task(self._run(command))
+        running = self._run(command)
+        # Orders and cancels leave in this very call where a connection is free; reads need a task of their own.
+        write = isinstance(command, Intent | Cancel)
+        task = begin(running) if write else asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
@@ -239,6 +267,7 @@ class Runtime:
                 self._count_error("unknown_outcome" if kind is events.OrderUnknown else "order_refused")
                 log(kind.__name__, str(event), level=logging.WARNING)
             self.dispatch(event)
+        self.flush()
 
     def _count_error(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1
@@ -250,6 +279,7 @@ class Runtime:
         ticks = 0
         while True:
             self.dispatch(events.Tick(now_ms()))
+            self.flush()
             if self.journal.uncommitted and not self._outbox and not self.journal.failed:
                 self._commit()
             ticks += 1

@@ -248,6 +248,7 @@ class Service:
         self.runtime = Runtime(self.engine, self.journal, self.gate, self.edge, tape)
         if isinstance(self.edge, LiveEdge):
             self.runtime.fee_watch = FeeWatch(self.ledger, self.edge.fees)
+            self.edge.after_frame = self.runtime.after_frame
         self.runtime.on_failure(self.fail)
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
@@ -347,6 +348,8 @@ class Service:
         for group in made:
             self.runtime.dispatch(group)
         self.runtime.flush_journal()
+        # Before an order may name them: an engine that hangs now beats no more, and what its watchdog does not know it cannot trigger.
+        self._beat()
         self.admission.hurry()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
@@ -445,7 +448,7 @@ class Service:
             self._look_at_latch_file()
             self.publisher.lease_age_ms = self.admission.age_ms
             self.board.publish(self.publisher.snapshot())
-            self._pulse.beat(self._group_ids(), self.board.status)
+            self._beat()
             await asyncio.sleep(PUBLISH_S)
 
     # -- key
@@ -469,6 +472,9 @@ class Service:
         self.edge.reconnect()
 
     # -- watchdog
+
+    def _beat(self) -> None:
+        self._pulse.beat(self._group_ids(), self.board.status)
 
     def _group_ids(self) -> tuple[str, ...]:
         return tuple(group.group_id for group in self.ledger.groups.values())

@@ -69,14 +69,6 @@ class SpotChecked(Protocol):
 
 
 @runtime_checkable
-class Paced(Protocol):
-    """An edge whose frames may wait while orders leave."""
-
-    def let_orders_go_first(self) -> None:
-        """Orders were handed to `execute` this moment: read no frames until their bytes are out, a few turns of the loop."""
-
-
-@runtime_checkable
 class VenueTimed(Protocol):
     """An edge whose venue has a clock of its own: `as_of_ms` is on that one."""
 
@@ -93,7 +85,10 @@ class Edge(Protocol):
         """Connect, subscribe, and deliver from here on. Returns the markets, series resolved."""
 
     async def execute(self, command: VenueCommand, gate: Gate | None) -> list[events.Event]:
-        """Carry out one command; the events are its outcome. Never raises for what a venue may do."""
+        """Carry out one command; the events are its outcome. Never raises for what a venue may do.
+
+        Orders, amends and cancels begin outside of a task: what can leave at once leaves before this first waits.
+        """
 
     async def as_of_ms(self) -> int:
         """How fresh the account reads are, as Unix milliseconds of the venue."""

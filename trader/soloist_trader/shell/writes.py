@@ -48,6 +48,10 @@ class Writes:
         """Close every connection."""
         await self._orders.close()
 
+    def warm(self, connections: int) -> None:
+        """Have so many connections open before they are needed."""
+        self._orders.warm(connections)
+
     async def create(self, command: Place | Entomb, gate: Gate | None) -> events.Event:
         """Send an order, or the tombstone of one."""
         place = command if isinstance(command, Place) else None
