@@ -117,7 +117,12 @@ class OrderClient:
             transport
             if transport is not None
             else ConnectionPool(
-                base_url, signer_source, ca_file=ca_file, clock=self.clock, connections=connections
+                base_url,
+                signer_source,
+                ca_file=ca_file,
+                clock=self.clock,
+                connections=connections,
+                hottest=("POST", _ORDERS_PATH),
             )
         )
 

@@ -17,6 +17,7 @@ from soloist_kalshi.errors import VenueClockSkew
 from soloist_kalshi.keys import SignerSource
 from soloist_kalshi.orders_connection import Connection, open_socket
 from soloist_kalshi.orders_outcomes import NotSent, Rejected, Reply, Unknown, judge
+from soloist_kalshi.signed_ahead import SignedAhead
 from soloist_kalshi.signing import Signer
 
 __all__ = ["ConnectionPool", "Gate", "WriteTransport"]
@@ -51,7 +52,10 @@ class WriteTransport(Protocol):
 
 
 class ConnectionPool:
-    """At most `connections` kept connections. A write that finds all of them busy waits for one, in its turn."""
+    """At most `connections` kept connections. A write that finds all of them busy waits for one, in its turn.
+
+    Requests of the `hottest` method and path are signed ahead once `warm` was called.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class ConnectionPool:
         ca_file: str | None = None,
         clock: ServerClock | None = None,
         connections: int = 32,
+        hottest: tuple[str, str] = ("", ""),
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self._endpoint = Endpoint.parse(base_url)
@@ -74,6 +79,8 @@ class ConnectionPool:
         self._head = (
             f"HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: soloist\r\nAccept: application/json\r\n"
         )
+        method, path = hottest
+        self.signed = SignedAhead(signer_source, self.clock, method, self._endpoint.base_path + path)
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._dials: set[asyncio.Task[None]] = set()
@@ -81,6 +88,7 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close every connection; the next write opens new ones."""
+        self.signed.end()
         while self._waiting:
             self._tell(ConnectionError("the connections were closed by us"))
         for dial in self._dials:
@@ -91,6 +99,7 @@ class ConnectionPool:
 
     def warm(self, connections: int) -> None:
         """Open what is missing for so many writes at once, instead of what grew old; failures are left to the next write."""
+        self.signed.begin()
         now_s = asyncio.get_running_loop().time()
         for connection in [idle for idle in self._idle if now_s - idle.idle_since_s > _FRESH_S]:
             connection.end()
@@ -141,9 +150,12 @@ class ConnectionPool:
 
     def _sign(self, method: str, full_path: str, query: str, body: bytes | None) -> bytes:
         """Return the bytes of a request, signed now. Raises VenueClockSkew."""
-        signer = current_signer(self._signer)
-        assert signer is not None
-        access = signer.header_lines(method, full_path, self.clock.timestamp_ms())
+        if method == self.signed.method and full_path == self.signed.path:
+            access = self.signed.take()
+        else:
+            signer = current_signer(self._signer)
+            assert signer is not None
+            access = signer.header_lines(method, full_path, self.clock.timestamp_ms())
         head = f"{method} {full_path}{query} {self._head}{access}"
         if body is None:
             return f"{head}\r\n".encode("ascii")
