@@ -69,5 +69,6 @@ lock: setup ## Write the hashed lock files again from pyproject.toml
 	$(BIN)/uv pip compile --quiet requirements/go.in --generate-hashes --no-emit-index-url --no-annotate \
 	  --custom-compile-command "make lock" --output-file requirements/go.txt
 
-bench: setup ## Measure; prints JSON and a table
-	$(BIN)/python -m tests.bench.exchange_orders
+BENCHES := exchange_orders exchange_feed exchange_start exchange_core exchange_store journal_commit journal_start tape_frames engine_send
+bench: setup ## Measure all of it on a quiet machine (minutes); prints JSON and tables. BENCHES=engine_send: that alone
+	set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python -m tests.bench.$$bench; done

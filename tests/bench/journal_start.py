@@ -3,7 +3,8 @@
 A journal of a million records (the life of orders: intended, observed, booked, observed; a cursor now and then, as the
 sweep writes it), read by a process that has just begun: with the newest snapshot, from the first record on, and by
 `read_journal` alone, which applies nothing. Best and worst of three by the wall clock in seconds, and the least of the
-processor's time, which tells more on a machine that others use, too.
+processor's time, which tells more on a machine that others use, too. Then the real engine with that journal, against the
+real exchange: from its start as a process to `Ready`, and to its first accepted order.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.journal.snapshots import take_snapshot
 from soloist_trader.journal.writer import Journal
 
+from tests.conformance.engine.engine_processes import CLAIM, Bot, serving
+from tests.support import eventually
+
 RECORDS = 1_000_000
 BATCH = 4
 MARKETS = 20
@@ -31,18 +35,22 @@ CURSOR_EVERY = 60
 """Two orders a second and a sweep every 30 s, as the engine does it."""
 ORDER_EVERY_MS = 500
 ROUNDS = 3
+READY_S = 120
+EPOCH = 3
+"""Of the bots of the conformance cards, one of which runs here."""
 
 
 def life(count: int) -> Iterator[Record]:
-    """Records of an engine that trades without a pause."""
-    yield Started(1, "bench0", 0, 1, 7, "Live")
+    """Records of an engine that traded without a pause until a minute ago, and holds nothing."""
+    began_ms = time.time_ns() // 1_000_000 - 60_000 - count // 4 * ORDER_EVERY_MS
+    yield Started(began_ms, CLAIM, 0, EPOCH, 7, "Live")
     made, number = 1, 0
-    while made < count:
+    while made < count or number % (2 * MARKETS):
         number += 1
         now_ms, market, client = (
-            number * ORDER_EVERY_MS,
+            began_ms + number * ORDER_EVERY_MS,
             f"KXBENCH-{number % MARKETS}",
-            f"sbench0-1-7-{number}",
+            f"s{CLAIM}-{EPOCH}-7-{number}",
         )
         order, side = f"order-{number:012d}", 1 if number // MARKETS % 2 else -1
         yield Intended(
@@ -91,12 +99,29 @@ def measured(directory: Path, how: str) -> tuple[float, float, Tail]:
     return time.perf_counter() - began_s, time.process_time() - processor_s, tail
 
 
+def to_trading(journal: Path, scene: Path) -> dict[str, float]:
+    """Seconds of the real engine's start with this journal."""
+    scene.mkdir()
+    with serving(scene) as exchange:
+        bot = Bot(scene, exchange, exchange.account("bench"))
+        shutil.copytree(journal, bot.state)
+        began_s = time.perf_counter()
+        try:
+            bot.start()
+            bot.wait_logged("Ready", READY_S)
+            ready_s = time.perf_counter() - began_s
+            eventually(lambda: exchange.accepted("bench"), READY_S, bot.log_file.read_text, interval_s=0.05)
+            return {"ready_s": round(ready_s, 2), "first_order_s": round(time.perf_counter() - began_s, 2)}
+        finally:
+            bot.close()
+
+
 def main() -> None:
     """Write, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=RECORDS)
     count = parser.parse_args().records
-    directory = Path(tempfile.mkdtemp(prefix="journal-start-"))
+    directory, scenes = (Path(tempfile.mkdtemp(prefix=f"journal-start-{part}-")) for part in "ab")
     try:
         print("writing", count, "records", file=sys.stderr)
         write(directory, count)
@@ -122,9 +147,14 @@ def main() -> None:
                 "processor_s": round(min(processor), 2),
             }
             print(how, result[how], file=sys.stderr)
+            if how != "read only":
+                engine = f"engine, {how}"
+                result[engine] = to_trading(directory, scenes / how.replace(" ", "-"))
+                print(engine, result[engine], file=sys.stderr)
         print(json.dumps(result, indent=1))
     finally:
         shutil.rmtree(directory)
+        shutil.rmtree(scenes)
 
 
 if __name__ == "__main__":
