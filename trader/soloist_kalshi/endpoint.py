@@ -6,6 +6,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 from urllib.parse import urlsplit
 
 from soloist_kalshi.errors import VenueUnreachable
@@ -55,6 +56,9 @@ class Endpoint:
         return cls(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"), parts.scheme == schemes[1])
 
 
+_ADDRESS_S: Final = 1.0
+
+
 @dataclass(slots=True)
 class Backoff:
     """Full jitter: the n-th wait is uniform between 0 and min(cap, base * 2**n)."""
@@ -88,15 +92,20 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 async def connected_socket(host: str, port: int) -> socket.socket:
-    """Connect to the first address that answers; non-blocking, without Nagle's delay. Raises OSError of the last one that does not."""
+    """Connect to the first address that answers; non-blocking, without Nagle's delay. Raises OSError of the last one that does not.
+
+    An address that says nothing must not take the time of those behind it: each but the last has `_ADDRESS_S`.
+    """
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for place, (family, kind, protocol, _, address) in enumerate(found, 1):
         candidate = socket.socket(family, kind, protocol)
         try:
             candidate.setblocking(False)  # noqa: FBT003 - the standard library's own signature
             candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(candidate, address)
+            async with asyncio.timeout(_ADDRESS_S if place < len(found) else None):
+                await loop.sock_connect(candidate, address)
         except OSError as error:
             candidate.close()
             failure = error

@@ -118,8 +118,12 @@ class Connection:
             self._on_readable()
         return not self._ended
 
-    def begin(self, request: bytes, until_s: float) -> asyncio.Future[Answer | OSError]:
+    def begin(
+        self, request: bytes, until_s: float, *, at_once: bool = False
+    ) -> asyncio.Future[Answer | OSError]:
         """Send a request, once; the future has its reply by a time of the loop's clock, or why there is none.
+
+        `at_once`: what the kernel does not begin to take in this call is given up. A gate was asked for this moment, not for a later one.
 
         Whatever the error, bytes may have left. Whoever stops waiting for the future ends the connection.
         """
@@ -127,7 +131,9 @@ class Connection:
         pending: asyncio.Future[Answer | OSError] = self._loop.create_future()
         self._pending = pending
         self._received, self._date, self._is_last = 0, None, False
-        self._write(request)
+        self._has_head = self._has_length = False  # of the reply before: an end now is no end of a body
+        self._body = []
+        self._write(request, at_once=at_once)
         if not self._ended:  # the clock is set after the bytes went: it costs as much as they do
             self._timer.cancel()
             self._timer = self._loop.call_at(until_s, self.end, TimeoutError())
@@ -150,11 +156,14 @@ class Connection:
 
     # -- socket
 
-    def _write(self, request: bytes) -> None:
+    def _write(self, request: bytes, *, at_once: bool = False) -> None:
         """Hand over what the kernel takes; the rest of these bytes follows when it takes more."""
         try:
             self._unsent = request[self._socket.send(request) :]
-        except _NOT_NOW:
+        except _NOT_NOW as error:
+            if at_once:
+                self.end(OSError(f"the kernel did not take it at once: {error}"))
+                return
             self._unsent = request
         except OSError as error:
             self.end(error)

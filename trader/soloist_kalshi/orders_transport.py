@@ -98,12 +98,11 @@ class ConnectionPool:
             connection.end()
 
     def warm(self, connections: int) -> None:
-        """Open what is missing for so many writes at once, instead of what grew old; failures are left to the next write."""
+        """Open what is missing for so many writes at once beside what grew old; failures are left to the next write."""
         self.signed.begin()
         now_s = asyncio.get_running_loop().time()
-        for connection in [idle for idle in self._idle if now_s - idle.idle_since_s > _FRESH_S]:
-            connection.end()
-        for _ in range(min(connections, self._limit) - len(self._idle) - len(self._dials)):
+        young = sum(now_s - idle.idle_since_s <= _FRESH_S for idle in self._idle)
+        for _ in range(connections - young - len(self._dials)):
             self._dial()
 
     async def send(
@@ -134,7 +133,7 @@ class ConnectionPool:
             self._offer(connection)
             return NotSent(reason)
         sent_ms = self.clock.monotonic_ms()
-        pending = connection.begin(request, until_s)
+        pending = connection.begin(request, until_s, at_once=gate is not None)
         try:
             answer = await pending
         except BaseException:
@@ -219,13 +218,17 @@ class ConnectionPool:
             dial.add_done_callback(self._dials.discard)
 
     async def _connect(self) -> None:
+        dial = asyncio.current_task()
+        assert dial is not None
         try:
             async with asyncio.timeout(_DIAL_S):
                 opened = await open_socket(self._host, self._port, self._tls)
         except OSError as error:  # TimeoutError is one
+            self._dials.discard(dial)  # whoever is told may dial again at once
             while self._tell(error) and not self._open:
                 pass  # without a connection that may become free, nothing else comes for those who wait behind
             return
+        self._dials.discard(dial)
         connection = Connection(opened, idle_s=_KEEP_ALIVE_S, on_idle=self._offer, on_end=self._ended)
         self._open.add(connection)
         self._offer(connection)

@@ -17,7 +17,7 @@ from soloist_kalshi.signing import Signer
 __all__ = ["FRESH_MS", "SignedAhead"]
 
 FRESH_MS: Final = 1_000
-"""How old a signature may be when it is used. The venue's window is five seconds to both sides, of which our clock may be off by a quarter."""
+"""How old a signature may be when it is used, less what our clock is off: the venue was seen to take five seconds to both sides."""
 _READY: Final = 4
 """Two sides, two levels at once."""
 _LOOK_S: Final = FRESH_MS / _READY / 1_000
@@ -66,9 +66,10 @@ class SignedAhead:
         assert signer is not None
         if self._timer is not None:
             asyncio.get_running_loop().call_soon(self._make)
+        limit_ms = FRESH_MS - abs(self._clock.skew_ms or 0)
         while self._ready:
             signed = self._ready.popleft()
-            if signed.signer is signer and 0 <= now_ms - signed.timestamp_ms <= FRESH_MS:
+            if signed.signer is signer and 0 <= now_ms - signed.timestamp_ms <= limit_ms:
                 self.used += 1
                 return signed.lines
         return signer.header_lines(self.method, self.path, now_ms)

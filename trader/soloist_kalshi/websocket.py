@@ -23,7 +23,9 @@ from soloist_kalshi.codec import encode
 from soloist_kalshi.endpoint import Backoff, Endpoint, current_signer, tls_context, why_unreachable
 from soloist_kalshi.errors import (
     VenueError,
+    VenueForbidden,
     VenueProtocolError,
+    VenueUnauthorized,
     VenueUnreachable,
     parse_error_body,
 )
@@ -122,7 +124,6 @@ class _Listener(picows.WSListener):
         self._length = 0
         self._ended = False
         self._compressed = False
-        self._read_began_ns = 0
 
     def pause_writing(self) -> None:
         self._client.writing_paused(paused=True)
@@ -141,8 +142,7 @@ class _Listener(picows.WSListener):
     def _handle(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
         if kind in {picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION}:
-            if not self._read_began_ns:
-                self._read_began_ns = time.monotonic_ns()
+            self._client.read_goes_on()
             payload = frame.get_payload_as_bytes()
             if frame.rsv1:
                 self._compressed = True
@@ -154,8 +154,7 @@ class _Listener(picows.WSListener):
             if payload:
                 self._client.deliver(payload)
             if frame.last_in_buffer:
-                took_ns, self._read_began_ns = time.monotonic_ns() - self._read_began_ns, 0
-                self._client.read_ended(took_ns // 1_000_000)
+                self._client.read_ended(self._client.read_age_ms())
         elif kind is picows.WSMsgType.CLOSE:
             self._client.closed_by_venue(frame.get_close_code(), frame.get_close_reason())
             transport.send_close(frame.get_close_code())
@@ -239,9 +238,10 @@ class WebSocketClient:
             self.policy.cap_wait_ms,
         )
         self._transport: picows.WSTransport | None = None
-        self._successor: picows.WSTransport | None = None
+        self._successor: tuple[picows.WSTransport, Signer | None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._dialers: set[Dialer] = set()
+        self._read_began_ns = 0
         self._closing = asyncio.Event()
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
@@ -309,11 +309,19 @@ class WebSocketClient:
             self._renewing = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
+        first, signer = self._transport, current_signer(self._signer)
         try:
-            self._successor = await self._dial()
+            successor = await self._dial()
+        except (VenueUnauthorized, VenueForbidden):
+            self.disconnect()  # `run` hears the same, and tells `on_closed`
+            return
         except VenueError as error:
             _log.warning("no second connection with the new key, the first goes on: %s", error)
             return
+        if self._transport is not first:  # it ended meanwhile: `run` connects, with the key of that moment
+            successor.disconnect(graceful=False)
+            return
+        self._successor = successor, signer
         self._close_reason = "we left it for a connection with the new key"
         self.disconnect()
 
@@ -322,7 +330,7 @@ class WebSocketClient:
             self._renewing.cancel()
             await asyncio.wait({self._renewing})
         if self._successor is not None:
-            self._successor.disconnect(graceful=False)
+            self._successor[0].disconnect(graceful=False)
 
     # Commands. Each returns its id; the answer comes as a frame with that id. VenueUnreachable without a connection.
 
@@ -367,8 +375,19 @@ class WebSocketClient:
         if self._is_new(payload):
             self._on_frame(payload)
 
+    def read_goes_on(self) -> None:
+        """Note when the first frame of a read was handed on."""
+        if not self._read_began_ns:
+            self._read_began_ns = time.monotonic_ns()
+
+    def read_age_ms(self) -> int:
+        """How long the frames of the present read have been with us; 0 outside of one. Newer ones of it may wait behind the last."""
+        began_ns = self._read_began_ns
+        return (time.monotonic_ns() - began_ns) // 1_000_000 if began_ns else 0
+
     def read_ended(self, took_ms: int) -> None:
         """Tell the consumer that no further frame of this read follows; `took_ms` is what handling it cost."""
+        self._read_began_ns = 0
         self._backoff.succeeded()
         self.longest_read_ms = max(self.longest_read_ms, took_ms)
         if took_ms > self.policy.slow_read_ms:
@@ -403,11 +422,16 @@ class WebSocketClient:
         """The connection to serve next: the one that `renew` opened, or a new one."""
         self.sequence = SequenceTracker()
         self.dropped = False
+        self._read_began_ns = 0
         self._last_command_id = 0
         self._close_reason = _NO_CLOSE_FRAME
         self._paused = False
         successor, self._successor = self._successor, None
-        return successor if successor is not None else await self._dial()
+        if successor is not None and successor[1] is current_signer(self._signer):
+            return successor[0]
+        if successor is not None:  # the key changed once more
+            successor[0].disconnect(graceful=False)
+        return await self._dial()
 
     async def _dial(self) -> picows.WSTransport:
         signer = current_signer(self._signer)

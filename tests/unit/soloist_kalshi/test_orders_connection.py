@@ -1,13 +1,14 @@
 """Connections of the order path: what leaves when, what is kept, and what every odd end of a reply means."""
 
 import asyncio
+import contextlib
 import socket
 
 import msgspec
 import pytest
 from soloist_kalshi.keys import SignerSource
 from soloist_kalshi.orders import Accepted, NotSent, OrderClient, Rejected, Requested, Unknown
-from soloist_kalshi.orders_connection import MOST_REPLY_BYTES
+from soloist_kalshi.orders_connection import MOST_REPLY_BYTES, Connection
 from soloist_kalshi.signing import Signer, generate_private_key
 
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, eventually, reply, self_signed
@@ -187,18 +188,14 @@ async def test_when_the_venue_is_gone_everybody_who_waits_hears_of_it_at_once():
     assert all("connection refused" in outcome.reason for outcome in outcomes)
 
 
-async def test_warming_opens_what_is_missing_and_renews_what_grew_old(monkeypatch):
+async def test_warming_opens_only_what_is_missing():
     async with ScriptedServer(answering(reply(201, CREATED))) as server, client_of(server, connections=3) as client:  # fmt: skip
         await warmed(client, server, 2)
         client.warm(2)
         assert not client._transport._dials
-        monkeypatch.setattr("soloist_kalshi.orders_transport._FRESH_S", -1)
-        old = set(client._transport._idle)
-        await warmed(client, server, 2)
-        assert not old & set(client._transport._idle)
-        await eventually(lambda: server.open == 2, lambda: server.open)
         client.warm(50)
         await eventually(lambda: server.open == 3, lambda: server.open)
+        assert not client._transport._dials, "no more than there may be"
 
 
 async def test_warming_without_a_venue_harms_nothing():
@@ -327,3 +324,71 @@ async def test_a_certificate_of_another_name_sends_nothing(tmp_path):
 def test_a_base_url_with_impossible_characters_is_an_error(url):
     with pytest.raises(ValueError, match="no URL may have"):
         OrderClient(url, SOURCE)
+
+
+async def test_the_end_of_a_connection_is_no_end_of_the_reply_before():
+    """A kept 204 has no length; the end that follows must not complete the next request with it."""
+    closing = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 X\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        closing.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with server, OrderClient(url, SOURCE) as client:
+        assert isinstance(await client.cancel_all(subaccount=0, deadline_ms=2_000), Requested)
+        assert isinstance(await client.cancel_all(subaccount=0, deadline_ms=2_000), Unknown)
+        assert closing.is_set()
+
+
+async def test_an_order_that_the_kernel_does_not_take_at_once_is_given_up():
+    """Its gate was asked for this moment. Without a gate the bytes follow when they can."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 65_536)
+    ended = []
+    connection = Connection(ours, idle_s=30, on_idle=lambda _: None, on_end=ended.append)
+    answer = await connection.begin(b"POST", asyncio.get_running_loop().time() + 5, at_once=True)
+    assert isinstance(answer, OSError)
+    assert "at once" in str(answer)
+    assert ended == [connection]
+    theirs.close()
+
+
+async def test_an_old_connection_stays_until_a_young_one_is_there():
+    async with ScriptedServer(answering(reply(201, CREATED))) as server, client_of(server) as client:
+        await warmed(client, server)
+        pool = client._transport
+        (old,) = pool._idle
+        old.idle_since_s -= 20
+        client.warm(1)
+        assert pool._idle == [old], "an order at this moment finds a connection"
+        await eventually(lambda: len(pool._idle) == 2, lambda: pool._idle)
+
+
+async def test_an_address_that_says_nothing_does_not_take_the_time_of_the_next(monkeypatch):
+    silent = socket.create_server(("127.0.0.1", 0), backlog=0)
+    waiting = []
+    for _ in range(3):  # a full queue: the kernel answers no further connection
+        one = socket.socket()
+        one.settimeout(0)
+        one.connect_ex(silent.getsockname())
+        waiting.append(one)
+    async with ScriptedServer(answering(reply(201, CREATED))) as server:
+        loop = asyncio.get_running_loop()
+
+        async def two_addresses(*_, **__):
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+            return [(*kind, silent.getsockname()), (*kind, ("127.0.0.1", server.port))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", two_addresses, raising=False)
+        async with client_of(server) as client:
+            assert isinstance(await create(client, deadline_ms=4_000), Accepted)
+    for one in (*waiting, silent):
+        one.close()

@@ -494,6 +494,63 @@ async def test_a_second_connection_that_is_refused_leaves_the_first_alone():
         await consumer.until(lambda: consumer.opened == 2)
 
 
+async def test_a_second_connection_that_comes_too_late_is_let_go(monkeypatch):
+    """The first ended and `run` has connected again, with the new key: there is nothing left to change over to."""
+    async with Venue() as venue, Consumer(venue) as consumer:
+        await consumer.until(lambda: consumer.opened == 1)
+        dial, late = consumer.client._dial, asyncio.Event()
+
+        async def slow():
+            monkeypatch.undo()
+            transport = await dial()
+            await late.wait()
+            return transport
+
+        monkeypatch.setattr(consumer.client, "_dial", slow)
+        consumer.client.renew()
+        await consumer.until(lambda: len(venue.sessions) == 2)
+        venue.sessions[0].disconnect(graceful=False)
+        await consumer.until(lambda: consumer.opened == 2)
+        late.set()
+        await eventually(lambda: venue.sessions[1].is_disconnected, lambda: "the late one stays open")
+        venue.send(delta(1, 1))
+        await consumer.until(lambda: len(consumer.frames) == 1)
+        assert (len(venue.sessions), len(consumer.closed)) == (3, 1)
+
+
+async def test_a_refused_second_connection_makes_the_first_ask_for_itself():
+    """The new key was proven a moment ago: whoever owns the connection has to hear that it is refused."""
+    async with Venue() as venue, Consumer(venue) as consumer:
+        await consumer.until(lambda: consumer.opened == 1)
+        venue.refuse += [(401, b""), (401, b"")]
+        consumer.client.renew()
+        await consumer.until(lambda: consumer.opened == 2)
+        assert [type(error) for error in consumer.closed] == [VenueUnreachable, VenueUnauthorized]
+
+
+async def test_a_key_that_changes_twice_ends_with_the_last():
+    pairs = {number: generate_private_key("ed25519") for number in (2, 3)}
+    slots = {
+        number: KeySlot(number, Signer.from_pem(f"key-{number}", pair.private_pem))
+        for number, pair in pairs.items()
+    }
+    async with Venue() as venue, Consumer(venue, policy=NEVER_AGAIN) as consumer:
+        await consumer.until(lambda: consumer.opened == 1)
+
+        def again():
+            consumer.source.load([slots[2], slots[3]])
+            consumer.source.promote(3)
+            consumer.client.renew()
+            venue.on_upgrade = lambda: None
+
+        consumer.source.load([*consumer.source.slots, slots[2]])
+        consumer.source.promote(2)
+        venue.on_upgrade = again
+        consumer.client.renew()
+        await consumer.until(lambda: consumer.opened == 2)
+        assert [headers["kalshi-access-key"] for headers in venue.upgrades] == ["key-1", "key-2", "key-3"]
+
+
 async def test_close_ends_a_change_of_key_that_is_under_way():
     async with Venue() as venue:
         consumer = Consumer(venue, policy=NEVER_AGAIN)

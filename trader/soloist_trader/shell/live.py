@@ -45,6 +45,8 @@ from soloist_trader.shell.writes import Writes
 from soloist_trader.tape import Tape
 
 MARKET_POLL_S: Final = 15.0
+FRESH_READ_MS: Final = 10
+"""An order leaves right after the frame that led to it, unless the read is older: then what came behind that frame is looked at first."""
 WARM_CONNECTIONS: Final = 4
 """So many orders at once find an open connection: two sides, two levels. Looked after with every poll of the markets."""
 _EXPIRED: Final = "header_timestamp_expired"
@@ -225,7 +227,8 @@ class LiveEdge:
                 self._on_other(moment, frame)
             except (NumberError, KeyError, IndexError) as error:
                 raise VenueProtocolError(f"{name} with an impossible number: {error}", payload) from error
-        self.after_frame()
+        if self._socket.read_age_ms() <= FRESH_READ_MS:
+            self.after_frame()
 
     def _on_read_end(self) -> None:
         if self.tape is not None:

@@ -26,6 +26,8 @@ from soloist_trader.core.commands import (
     FindOrder,
     Persist,
     Place,
+    ResetGroup,
+    TriggerGroup,
 )
 from soloist_trader.core.engine import Engine
 from soloist_trader.core.records import Booked, Record
@@ -235,8 +237,8 @@ class Runtime:
             return
         self._lookups += lookup
         running = self._run(command)
-        # Orders and cancels leave in this very call where a connection is free; reads need a task of their own.
-        write = isinstance(command, Intent | Cancel)
+        # Writes leave in this very call where a connection is free, in their sequence; reads need a task of their own.
+        write = isinstance(command, Intent | Cancel | TriggerGroup | ResetGroup)
         task = begin(running) if write else asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._done)
