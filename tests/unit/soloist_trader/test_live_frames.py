@@ -48,3 +48,13 @@ def test_a_gap_asks_for_the_snapshots_of_all_books_once(world):
     assert b'["A","B"]' in asked
     world.read(world.snapshot("A"), world.snapshot("B"))
     assert world.edge.books.suspect_markets == []
+
+
+@pytest.mark.parametrize(("age_ms", "told"), [(0, ["A"]), (10, ["A"]), (11, [])])
+def test_orders_leave_after_a_frame_unless_newer_ones_have_waited_behind_it(world, monkeypatch, age_ms, told):
+    """What a stalled process reads at once is old: the first of its frames is no ground for an order, the last one is."""
+    heard = []
+    world.edge.after_frame = lambda: heard.append("A")
+    monkeypatch.setattr(world.edge._socket, "read_age_ms", lambda: age_ms)
+    world.edge._on_frame(world.delta("A"))
+    assert heard == told

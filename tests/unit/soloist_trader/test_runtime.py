@@ -5,7 +5,7 @@ import errno
 
 import pytest
 from soloist_trader.core import events
-from soloist_trader.core.commands import Cancel, Place
+from soloist_trader.core.commands import Cancel, Place, TriggerGroup
 from soloist_trader.core.units import BID
 from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.journal.writer import Journal
@@ -263,3 +263,14 @@ async def test_an_order_that_is_refused_and_wanted_again_and_again_does_not_keep
         await asyncio.sleep(0)
     world.wish.wanted = []
     assert len(edge.commands) > 1, "the next ones came in turns of the loop"
+
+
+async def test_a_trigger_keeps_its_place_before_the_cancels_of_its_turn(parts):
+    """It stops what is still on its way; behind a queue of cancels it would come late."""
+    _, runtime, _ = parts
+    runtime.edge = edge = ImmediateEdge(None)
+    trigger, cancel = TriggerGroup("open", "group-1"), Cancel("a-1", "order-1", "M")
+    runtime._schedule()
+    runtime._outbox += [trigger, cancel]
+    runtime.flush()  # no await: both are with the edge
+    assert edge.commands == [trigger, cancel]
