@@ -186,8 +186,8 @@ def watch(times: Times) -> None:
             times.durable |= {command.client_order_id: durable_us for command in intents}
         send(self, intents, why_not)
 
-    def timed_write(self: Any, request: bytes) -> None:
-        write(self, request)
+    def timed_write(self: Any, request: bytes, **options: bool) -> None:
+        write(self, request, **options)
         times.handed.append((now_us(), core_wait_us(), request.partition(b"\r\n\r\n")[2]))
 
     Runtime.dispatch, Runtime._take = timed_dispatch, timed_take  # type: ignore[method-assign]
