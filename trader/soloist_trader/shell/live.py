@@ -45,7 +45,7 @@ from soloist_trader.shell.writes import Writes
 from soloist_trader.tape import Tape
 
 MARKET_POLL_S: Final = 15.0
-FRESH_READ_MS: Final = 10
+FRESH_READ_MS: Final = 100
 """An order leaves right after the frame that led to it, unless the read is older: then what came behind that frame is looked at first."""
 WARM_CONNECTIONS: Final = 4
 """So many orders at once find an open connection: two sides, two levels. Looked after with every poll of the markets."""
