@@ -36,7 +36,7 @@ def test_every_command_and_every_option_has_help(program):
         mute += [
             f"{' '.join(words)} {parameter.opts[0]}"
             for parameter in command.params
-            if isinstance(parameter, click.Option) and not parameter.help
+            if isinstance(parameter, click.Option) and not parameter.hidden and not parameter.help
         ]
         shown = CliRunner().invoke(PROGRAMS[program], [*words[1:], "--help"])
         assert shown.exit_code == 0, shown.output
