@@ -128,7 +128,8 @@ def table_rows(text):
 
 def test_the_report_shows_the_figures_that_the_fills_give():
     """Each figure is computed here, from fills and prices, and none by the functions that the report uses."""
-    made = run("threshold", swinging(200))
+    patient = {"take_profit_dollars": "0.05", "stop_loss_dollars": "0.03", "maximum_hold_seconds": 30}
+    made = Backtest(swinging(200, step=300), maker("threshold", **patient), LIMITS, Settings()).run()
     text = render(
         Subject("data", "threshold", {}, 50, "quadratic x 1"), made, figures(made), None, checked=True
     )
@@ -149,8 +150,8 @@ def test_the_report_shows_the_figures_that_the_fills_give():
     view = made.engine.markets["M"].view
     profit = cash + held * (view.bid_price if held > 0 else view.ask_price)
     assert made.equity[-1].equity == profit, "the curve ends where the fills lead"
-    assert len(trips_made) > 3
-    assert deepest > 0
+    assert 0 < sum(trip > 0 for trip in trips_made) < len(trips_made) / 2, "some won, most lost"
+    assert 0 < high, "the deepest fall is from above zero"
     minutes = [0, *(closes[minute] for minute in sorted(closes))]
     assert sorted(closes) == list(range(min(closes), max(closes) + 1))
     changes = [after - before for before, after in pairwise(minutes)]
