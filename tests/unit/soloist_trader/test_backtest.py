@@ -151,7 +151,7 @@ def test_the_report_shows_the_figures_that_the_fills_give():
     profit = cash + held * (view.bid_price if held > 0 else view.ask_price)
     assert made.equity[-1].equity == profit, "the curve ends where the fills lead"
     assert 0 < sum(trip > 0 for trip in trips_made) < len(trips_made) / 2, "some won, most lost"
-    assert 0 < high, "the deepest fall is from above zero"
+    assert high > 0, "the deepest fall is from above zero"
     minutes = [0, *(closes[minute] for minute in sorted(closes))]
     assert sorted(closes) == list(range(min(closes), max(closes) + 1))
     changes = [after - before for before, after in pairwise(minutes)]
