@@ -114,7 +114,11 @@ def _changing(function: Function) -> Function:
             help="D_rev of the venue profile: a deleted key is refused after this (see measure-revocation).",
         ),
         click.option(
-            "--key-type", type=click.Choice(["ed25519", "rsa"]), default="ed25519", show_default=True
+            "--key-type",
+            type=click.Choice(["ed25519", "rsa"]),
+            default="ed25519",
+            show_default=True,
+            help="Kind of the keys that are made.",
         ),
         ACKNOWLEDGED,
         LAG,

@@ -28,7 +28,12 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "--settings", "settings_file", type=click.Path(path_type=Path), default=SETTINGS_FILE, show_default=True
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path),
+    default=SETTINGS_FILE,
+    show_default=True,
+    help="YAML with the operator's settings; the chart renders it from its values.",
 )
 @click.option(
     "--metrics-port", type=int, default=9090, show_default=True, help="Prometheus metrics; 0 for none."
@@ -48,7 +53,11 @@ def main() -> None:
     "process meets, before anything of the old one is believed. Start without it the next time.",
 )
 @click.option(
-    "--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"])
+    "--log-level",
+    default="INFO",
+    show_default=True,
+    type=click.Choice(["DEBUG", "INFO", "WARNING"]),
+    help="Least severity of the lines on stderr.",
 )
 def run(
     settings_file: Path,

@@ -24,7 +24,7 @@ SAY_EVERY_S = 10.0
 
 
 def main() -> int:
-    """Run the parts that were asked for; 0 if nothing was found and every broken build was caught."""
+    """Run the parts that were asked for; 0 if all of it was done, nothing was found and every broken build was caught."""
     options = _options()
     logging.disable(logging.CRITICAL)
     until_s = time.monotonic() + options.minutes * 60
@@ -56,7 +56,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0, help="seed to begin with (default 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument(
-        "--minutes", type=float, default=240.0, help="begin nothing after this time (default 240)"
+        "--minutes",
+        type=float,
+        default=240.0,
+        help="begin nothing after this time (default 240); what is missing then is a failure",
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per part instead of tab-separated lines"
@@ -89,7 +92,8 @@ def _memory(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: flo
         "seeds": f"{seeds.start}-{seeds.start + ended - 1}", "findings": len(result.findings),
     }  # fmt: skip
     _print(row, result.findings, as_json=options.json)
-    return bool(result.findings)
+    short = _short(result.crashes, options.crashes, "crashes", options.first_seed + ended)
+    return bool(result.findings) or short
 
 
 def _kills(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: float) -> bool:
@@ -110,7 +114,21 @@ def _kills(pool: ProcessPoolExecutor, options: argparse.Namespace, until_s: floa
     }
     row["findings"] = len(result.findings)
     _print(row, result.findings, as_json=options.json)
-    return bool(result.findings)
+    short = _short(result.kills, options.kills, "kills", options.first_seed + ended)
+    return bool(result.findings) or short
+
+
+def _short(done: int, asked: int, what: str, next_seed: int) -> bool:
+    """Whether less was done than was asked for, which must not pass for the whole."""
+    if done >= asked:
+        return False
+    print(
+        f"only {done} of {asked} {what}: the time was up, or a finding ended a world. Give more --minutes, or go on with "
+        f"--first-seed {next_seed}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return True
 
 
 def _mutations(pool: ProcessPoolExecutor, options: argparse.Namespace) -> bool:

@@ -26,7 +26,13 @@ def account() -> None:
 @account.command(name="create")
 @click.argument("name")
 @click.option("--balance", default="10000.00", show_default=True, help="Dollars to begin with.")
-@click.option("--key-type", type=click.Choice(["ed25519", "rsa"]), default="ed25519", show_default=True)
+@click.option(
+    "--key-type",
+    type=click.Choice(["ed25519", "rsa"]),
+    default="ed25519",
+    show_default=True,
+    help="Kind of the account's first key.",
+)
 @click.option(
     "--tier",
     type=click.Choice(list(TIERS)),

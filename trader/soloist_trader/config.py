@@ -6,7 +6,9 @@ a person can change; the rendered file is a derived thing.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -49,6 +51,7 @@ Count = Annotated[
     int,
     PlainValidator(lambda value: _positive(count_from_text(_text(value, "100.00")), "100.00")),
     PlainSerializer(count_to_text),
+    Field(examples=["100.00"]),
 ]
 """Contracts as a decimal text, kept in 1/100 contract."""
 
@@ -56,6 +59,7 @@ Money = Annotated[
     int,
     PlainValidator(lambda value: _positive(money_from_dollars(_text(value, "200.00")), "200.00")),
     PlainSerializer(money_to_dollars),
+    Field(examples=["200.00"]),
 ]
 """Dollars as a decimal text, kept in 1/1 000 000 dollar."""
 
@@ -70,16 +74,16 @@ class _Block(BaseModel):
 class BotBlock(_Block):
     """Who the bot is in the cluster."""
 
-    namespace: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    namespace: str = Field(min_length=1, examples=["bots"])
+    name: str = Field(min_length=1, examples=["rain"])
 
 
 class VenueBlock(_Block):
     """Where the venue is. `ca_file` replaces the system's roots."""
 
-    name: str
-    rest_url: str = Field(pattern=r"^https?://")
-    websocket_url: str = Field(pattern=r"^wss?://")
+    name: str = Field(examples=["simulator"])
+    rest_url: str = Field(pattern=r"^https?://", examples=["https://127.0.0.1:8443/trade-api/v2"])
+    websocket_url: str = Field(pattern=r"^wss?://", examples=["wss://127.0.0.1:8443/trade-api/ws/v2"])
     ca_file: Path | None = None
 
 
@@ -87,8 +91,8 @@ class AccountBlock(_Block):
     """The account of a Live bot, and the epoch in which this engine may trade it."""
 
     subaccount: int = Field(0, ge=0, le=63)
-    claim_hash: str = Field(pattern=r"^[0-9a-z]{6}$")
-    epoch: int = Field(ge=1)
+    claim_hash: str = Field(pattern=r"^[0-9a-z]{6}$", examples=["1a2b3c"])
+    epoch: int = Field(ge=1, examples=[1])
 
 
 class MarketsBlock(_Block):
@@ -114,7 +118,7 @@ class MarketsBlock(_Block):
 class StrategyBlock(_Block):
     """Which strategy, with which parameters; its own schema judges them."""
 
-    name: str
+    name: str = Field(examples=["threshold"])
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -124,7 +128,7 @@ class RiskBlock(_Block):
     max_order_contracts: Count
     max_position_contracts: Count
     max_exposure_dollars: Money
-    max_open_orders: int = Field(ge=1)
+    max_open_orders: int = Field(ge=1, examples=[20])
     daily_loss_dollars: Money
 
     def limits(self) -> Limits:
@@ -181,9 +185,9 @@ class StoreBlock(_Block):
 class Configuration(_Block):
     """The whole file."""
 
-    version: Literal[1]
+    version: Literal[1] = Field(examples=[1])
     bot: BotBlock
-    mode: Literal["Paper", "Shadow", "Live"]
+    mode: Literal["Paper", "Shadow", "Live"] = Field(examples=["Paper"])
     venue: VenueBlock
     account: AccountBlock | None = None
     markets: MarketsBlock
@@ -233,7 +237,7 @@ def load(path: Path) -> Configuration:
     try:
         configuration = Configuration.model_validate(document)
     except ValidationError as error:
-        problems += [(_field(problem["loc"]), _message(problem)) for problem in error.errors()]
+        problems += [(_field(problem["loc"]), _message(problem, Configuration)) for problem in error.errors()]
     problems += _strategy_problems(document.get("strategy"))
     problems += _file_problems(configuration)
     if problems or configuration is None:
@@ -261,7 +265,7 @@ def _strategy_problems(block: object) -> list[tuple[str, str]]:
                 ".".join(["spec.strategy.parameters", *map(str, problem["loc"])]),
                 f"unknown parameter; {block['name']} has {known}"
                 if problem["type"] == "extra_forbidden"
-                else _message(problem),
+                else _message(problem, plugin.parameters_model),
             )
             for problem in error.errors()
         ]
@@ -282,26 +286,45 @@ def _file_problems(configuration: Configuration | None) -> list[tuple[str, str]]
     return []
 
 
-def _message(problem: Any) -> str:
+def _message(problem: Any, model: type[BaseModel]) -> str:
+    *above, name = problem["loc"] or ("",)
     if problem["type"] == "extra_forbidden":
-        return f"unknown field; {_known(problem['loc'])}remove it or correct its spelling"
+        return f"unknown field; {_known(_block(model, above))}remove it or correct its spelling"
     if problem["type"] == "missing":
-        return "is missing"
+        return f"is missing; add it{_as_what(model, above, name)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     return f"{message} (given: {given!r})" if isinstance(given, str | int | float) else message
 
 
-def _known(location: tuple[str | int, ...]) -> str:
-    """What may stand there instead of an unknown field, in the words of the TradingBot; "" where that is not known."""
-    model: Any = Configuration
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
+def _block(model: type[BaseModel], location: Iterable[str | int]) -> type[BaseModel] | None:
+    """The block at a place below `model`; None where there is none, or more than one could stand there."""
+    found: type[BaseModel] | None = model
+    for part in location:
+        field = found.model_fields.get(str(part)) if found is not None else None
         if field is None:
-            return ""
+            return None
         kinds = [field.annotation, *get_args(field.annotation)]
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return f"known here: {', '.join(_camel(name) for name in model.model_fields)}; " if model else ""
+        found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return found
+
+
+def _known(block: type[BaseModel] | None) -> str:
+    """What may stand in a block, in the words of the TradingBot; "" where that is not known."""
+    return f"known here: {', '.join(map(_camel, block.model_fields))}; " if block is not None else ""
+
+
+def _as_what(model: type[BaseModel], above: Iterable[str | int], name: str | int) -> str:
+    """An example of a field that is missing, what belongs into it if it is a block, or its type."""
+    holder = _block(model, above)
+    field = holder.model_fields.get(str(name)) if holder is not None else None
+    if field is None:
+        return ""
+    if field.examples:
+        return f", such as {json.dumps(field.examples[0])}"
+    if (block := _block(model, [*above, name])) is not None:
+        return f"; {_known(block)}".removesuffix("; ")
+    return f": {getattr(field.annotation, '__name__', field.annotation)}"
 
 
 def _field(location: tuple[str | int, ...]) -> str:

@@ -1,9 +1,10 @@
-"""Cards E13-E20: a person's word, order groups, the watchdog's latch, the difference table, settlements, dead readers."""
+"""Cards E13-E22: a person's word, order groups, the watchdog's latch, the difference table, settlements, dead readers."""
 
 import asyncio
 import json
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -255,25 +256,52 @@ def test_e20_the_example_trades_on_a_laptop_without_a_key(engine_exchange, tmp_p
             stdout=log, stderr=subprocess.STDOUT,
             env={"HOME": str(tmp_path), "PATH": ""},
         )  # fmt: skip
+    log_file = tmp_path / "log"
+
+    def logged(event):
+        lines = [json.loads(line) for line in log_file.read_text().splitlines() if line.endswith("}")]
+        return next((line for line in lines if line["event"] == event), None)
+
+    def fills():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as reply:
+            return json.load(reply)["fills"]
+
     try:
-        eventually(
-            lambda: '"Ready"' in (tmp_path / "log").read_text(), PATIENCE_S, (tmp_path / "log").read_text
-        )
+        eventually(lambda: logged("Ready"), PATIENCE_S, log_file.read_text)
+        port = logged("Serving")["port"]
+        traded = eventually(fills, PATIENCE_S, lambda: f"it did not trade:\n{log_file.read_text()[-3000:]}")
+        assert traded[0]["market"] in document["markets"]["tickers"]
     finally:
         process.terminate()
     assert process.wait(timeout=20) == 0
     assert (tmp_path / ".local/state/soloist/local").is_dir()
 
 
-def test_e21_a_broken_configuration_names_file_field_and_fix_before_anything_connects(make_bot):
-    bot = make_bot()
-    bot.config.write_text(bot.config.read_text().replace("max_open_orders: 20", "max_open_orders: none"))
-    bot.start()
-    assert bot.wait_exit() == 2
-    invalid = bot.logged("ConfigurationInvalid")
-    assert [field for field, _ in invalid["problems"]] == ["spec.risk.maxOpenOrders"]
-    assert str(bot.config) in invalid["message"]
-    assert not bot.state.exists()
+def requests_of(exchange):
+    """Requests that an exchange answered, by the venue's road, since it began."""
+    with urllib.request.urlopen(f"{exchange.admin_url}/admin/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    return sum(int(line.split()[-1]) for line in lines if line.startswith("soloist_exchange_requests_total"))
+
+
+def test_e21_a_broken_configuration_names_file_field_and_fix_before_anything_connects(tmp_path):
+    with serving(tmp_path) as exchange:
+        bot = Bot(tmp_path, exchange, exchange.account("broken"))
+        try:
+            good = bot.config.read_text()
+            bot.config.write_text(good.replace("max_open_orders: 20", "max_open_orders: none"))
+            bot.start()
+            assert bot.wait_exit() == 2
+            invalid = bot.logged("ConfigurationInvalid")
+            assert [field for field, _ in invalid["problems"]] == ["spec.risk.maxOpenOrders"]
+            assert str(bot.config) in invalid["message"]
+            assert not bot.state.exists()
+            assert requests_of(exchange) == 0
+            bot.config.write_text(good)
+            bot.start_and_wait()
+            assert requests_of(exchange) > 0, "the count would show it"
+        finally:
+            bot.close()
 
 
 def test_e22_a_crash_loop_waits_before_it_asks_the_venue_and_can_be_stopped_meanwhile(make_bot):

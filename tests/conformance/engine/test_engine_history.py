@@ -1,4 +1,4 @@
-"""Card E40: an engine that was down for longer than the venue's live window."""
+"""Card E47: an engine that was down for longer than the venue's live window."""
 
 import asyncio
 import json
@@ -8,13 +8,14 @@ import pytest
 from soloist_kalshi.messages import CreateOrder
 from soloist_kalshi.orders import Accepted, OrderClient
 
-from tests.conformance.engine.engine_processes import ORDERS_PATH, PATIENCE_S, Bot, serving
+from tests.conformance.engine.engine_processes import ORDERS_PATH, PATIENCE_S, TICKERS, Bot, serving
 from tests.conformance.engine.test_engine_life import resting, wait_orders
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
 
 LIVE_WINDOW_MS = 1_000
+LATER = TICKERS[1:]
 
 
 async def take(exchange, order):
@@ -52,7 +53,7 @@ async def history_shows(exchange, bot, order_ids):
                 return
 
 
-def test_e40_down_for_longer_than_the_live_window_it_still_equals_the_venue(tmp_path):
+def test_e47_down_for_longer_than_the_live_window_it_still_equals_the_venue(tmp_path):
     with serving(tmp_path) as exchange:
         bot = Bot(
             tmp_path,
@@ -62,6 +63,8 @@ def test_e40_down_for_longer_than_the_live_window_it_still_equals_the_venue(tmp_
             maximum_hold_seconds=60,
         )
         try:
+            for ticker in LATER:
+                exchange.admin(f"markets/{ticker}/deactivate", {})
             bot.start_and_wait()
             eventually(lambda: resting(bot), PATIENCE_S, "no exit rests")
             lost, exit_ = leave_in_doubt(exchange, bot)
@@ -105,6 +108,10 @@ def leave_in_doubt(exchange, bot):
     }
     exchange.faults(slow, blind, *silent)
     before = set(of_kind(exchange, bot, "accepted"))
+    for (
+        ticker
+    ) in LATER:  # closed until now: a fast engine would hold something in every market and send nothing new
+        exchange.admin(f"markets/{ticker}/activate", {})
 
     def executed():
         filled = of_kind(exchange, bot, "filled")

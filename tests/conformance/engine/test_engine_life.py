@@ -1,15 +1,24 @@
-"""Cards E1-E9: one engine process from start to stop, with what can go wrong on the way."""
+"""Cards E1-E12 and E48: one engine process from start to stop, with what can go wrong on the way."""
 
 import json
 import random
 import re
 import subprocess
 import time
+import urllib.request
 from itertools import pairwise
 
 import pytest
 
-from tests.conformance.engine.engine_processes import BIN, CLAIM, ORDERS_PATH, PATIENCE_S, TICKERS
+from tests.conformance.engine.engine_processes import (
+    BIN,
+    CLAIM,
+    ORDERS_PATH,
+    PATIENCE_S,
+    TICKERS,
+    Bot,
+    serving,
+)
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)  # a hang, not a budget: each card runs several processes
@@ -285,6 +294,30 @@ def test_e10_paper_trades_without_a_key_and_sends_nothing(make_bot):
     assert bot.terminate() == 0
     ledger, _ = bot.ledger()
     assert ledger.unsettled_count() == 0
+
+
+def test_e48_shadow_decides_and_records_and_the_venue_sees_no_order(tmp_path):
+    with serving(tmp_path) as exchange:
+        bot = Bot(tmp_path, exchange, exchange.account("shadow"))
+        try:
+            bot.write_config({}, mode="Shadow")
+            bot.start_and_wait()
+            decided = bot.status_when(lambda status: len(status["orders"]) >= 4)
+            assert (decided["mode"], decided["keyId"], decided["fills"]) == ("Shadow", "", [])
+            assert bot.terminate() == 0
+            assert exchange.events(bot.account.name) == []
+            with urllib.request.urlopen(f"{exchange.admin_url}/admin/metrics", timeout=10) as reply:
+                asked = re.findall(r'requests_total\{endpoint="([^"]*)"', reply.read().decode())
+            assert asked, "it looks at the markets"
+            assert not [endpoint for endpoint in asked if "portfolio" in endpoint], (
+                "neither orders nor an account"
+            )
+            ledger, slots = bot.ledger()
+            assert len(slots) >= 4, "what it decided is in the journal"
+            assert ledger.unsettled_count() == 0
+            assert {order.release_code for order in ledger.orders.values()} == {"NotSent"}
+        finally:
+            bot.close()
 
 
 def test_e12_the_watchdog_keeps_the_keys_equal_to_the_secret(tmp_path):

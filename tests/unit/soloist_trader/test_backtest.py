@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from soloist_trader.modes.backtest import Backtest, Point, Settings, look_ahead
 from soloist_trader.modes.data import DataError, read_data
 from soloist_trader.modes.figures import drawdown, figures, sharpe, trips
 from soloist_trader.report import svg
+from soloist_trader.report.backtest import Subject, render
 from soloist_trader.tape import FileSink
 
 from tests.unit.soloist_trader.core_world import LIMITS
@@ -103,6 +105,75 @@ def test_a_strategy_scaled_by_the_whole_data_is_found_out():
         event._replace(now_ms=event.now_ms + 10_000) for event in swinging(10, step=400)[1:]
     ]
     assert look_ahead(data, Scaler, LIMITS, Settings()) is not None
+
+
+def test_what_the_look_ahead_check_cannot_see_is_said_where_it_is_offered_and_where_it_passed():
+    data = swinging(20)
+    assert look_ahead(data, lambda _given: Peeker(data), LIMITS, Settings()) is None, (
+        "it opened the data itself"
+    )
+    helped = CliRunner().invoke(main, ["backtest", "--help"]).stdout
+    assert "cannot see one that opens the data itself" in " ".join(helped.split())
+    made = run("threshold", data)
+    subject = Subject("data", "threshold", {}, 50, "quadratic x 1")
+    assert "A strategy that opens the data itself" in render(subject, made, figures(made), None, checked=True)
+
+
+CELL = re.compile(r"<t[dh][^>]*>(.*?)</t[dh]>")
+
+
+def table_rows(text):
+    return [CELL.findall(row) for row in re.findall(r"<tr>(.*?)</tr>", text)]
+
+
+def test_the_report_shows_the_figures_that_the_fills_give():
+    """Each figure is computed here, from fills and prices, and none by the functions that the report uses."""
+    patient = {"take_profit_dollars": "0.05", "stop_loss_dollars": "0.03", "maximum_hold_seconds": 30}
+    made = Backtest(swinging(200, step=300), maker("threshold", **patient), LIMITS, Settings()).run()
+    text = render(
+        Subject("data", "threshold", {}, 50, "quadratic x 1"), made, figures(made), None, checked=True
+    )
+    told = dict(row for row in table_rows(text) if len(row) == 2)
+
+    cash = held = high = deepest = trip = 0
+    closes, trips_made = {}, []
+    for fill in made.fills:
+        paid = -fill.side * fill.size * fill.price - fill.fee
+        cash, held, trip = cash + paid, held + fill.side * fill.size, trip + paid
+        if held == 0:
+            trips_made.append(trip)
+            trip = 0
+    for point in made.equity:
+        high = max(high, point.equity)
+        deepest = max(deepest, high - point.equity)
+        closes[point.time_ms // 60_000] = point.equity
+    view = made.engine.markets["M"].view
+    profit = cash + held * (view.bid_price if held > 0 else view.ask_price)
+    assert made.equity[-1].equity == profit, "the curve ends where the fills lead"
+    assert 0 < sum(trip > 0 for trip in trips_made) < len(trips_made) / 2, "some won, most lost"
+    assert high > 0, "the deepest fall is from above zero"
+    minutes = [0, *(closes[minute] for minute in sorted(closes))]
+    assert sorted(closes) == list(range(min(closes), max(closes) + 1))
+    changes = [after - before for before, after in pairwise(minutes)]
+    mean = sum(changes) / len(changes)
+    deviation = (sum((change - mean) ** 2 for change in changes) / len(changes)) ** 0.5
+    yearly = mean / deviation * (365 * 24 * 60) ** 0.5
+    won = sum(profit > 0 for profit in trips_made) / len(trips_made)
+    assert told["Profit after fees"] == f"{profit / 1e6:+,.2f}"
+    assert told["Deepest drawdown"] == f"{-deepest / 1e6:+,.2f}"
+    assert told["Sharpe ratio (minutes, a year of 365 days)"] == f"{yearly:.2f}"
+    assert told["Win rate of round trips"] == f"{won:.1%}"
+    assert told["Round trips"] == str(len(trips_made))
+
+    shown = [row for row in table_rows(text) if len(row) == 7]
+    assert shown[0][:6] == ["time", "market", "side", "contracts", "price", "fee"]
+    assert [row[1:] for row in shown[1:]] == [
+        [
+            fill.market, "bid" if fill.side == BID else "ask", f"{fill.size / 100:.2f}", f"{fill.price / 10_000:.4f}",
+            f"{fill.fee / 1e6:.4f}", "taker" if fill.is_taker else "maker",
+        ]
+        for fill in made.fills
+    ]  # fmt: skip
 
 
 def test_latency_moves_the_fills():

@@ -1,10 +1,13 @@
 import copy
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from pydantic import BaseModel
 from soloist_trader import config
 from soloist_trader.cli import main
 from soloist_trader.errors import ConfigurationError
@@ -69,7 +72,11 @@ def test_a_good_file_becomes_integers(tmp_path):
         ({"risk.max_exposure_dollars": 1000}, "spec.risk.maxExposureDollars", "quoted decimal"),
         ({"risk.daily_loss_dollars": "-1"}, "spec.risk.dailyLossDollars", "above zero"),
         ({"risk.max_order_contracts": "0.001"}, "spec.risk.maxOrderContracts", "more than 2 decimals"),
-        ({"risk.daily_loss_dollars": None}, "spec.risk.dailyLossDollars", "is missing"),
+        ({"risk.daily_loss_dollars": None}, "spec.risk.dailyLossDollars", 'is missing; add it, such as "200.00"'),
+        ({"risk.max_open_orders": None}, "spec.risk.maxOpenOrders", "is missing; add it, such as 20"),
+        ({"mode": None}, "spec.mode", 'is missing; add it, such as "Paper"'),
+        ({"account.claim_hash": None}, "spec.account.claimHash", 'is missing; add it, such as "1a2b3c"'),
+        ({"bot": None}, "metadata", "is missing; add it; known here: namespace, name"),
         ({"risk.max_open_order": 3}, "spec.risk.maxOpenOrder", "unknown field"),
         ({"markets.tickers": []}, "spec.markets", "nothing to trade"),
         ({"markets.filters": {}}, "spec.markets", "name it in spec.markets.series"),
@@ -92,6 +99,29 @@ def test_each_problem_names_the_field_as_the_user_wrote_it_and_the_fix(tmp_path,
     found = problems(write(tmp_path, changes))
     assert list(found) == [field]
     assert message in found[field]
+
+
+def required(model, above=()):
+    """Every field without a default, blocks before what is in them."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        if field.is_required():
+            yield ".".join((*above, name))
+        for block in kinds:
+            if isinstance(block, type) and issubclass(block, BaseModel):
+                yield from required(block, (*above, name))
+
+
+def test_every_field_that_may_be_missing_has_an_example_or_names_what_belongs_there(tmp_path):
+    fields = list(required(config.Configuration))
+    assert {"version", "risk", "risk.max_order_contracts", "account.epoch"} <= set(fields)
+    for field in fields:
+        found = problems(write(tmp_path, {field: None}))
+        (message,) = found.values()
+        assert re.search(r"is missing; add it(, such as \S+|; known here: \w+, \w+)", message), (
+            field,
+            message,
+        )
 
 
 def test_all_problems_at_once(tmp_path):

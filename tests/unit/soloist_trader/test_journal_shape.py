@@ -30,7 +30,7 @@ PINNED = {
     1: ("98d3b919d72c3da6", "131064923bef7365"),
 }
 """Never change a line of a version that was released: raise EXPORT_VERSION and add one. A snapshot of the version before is
-then passed over, and the journal is replayed."""
+then passed over: a whole journal is replayed, and one that was compacted is refused."""
 
 
 def order(number, **changes):

@@ -1,6 +1,8 @@
 """What the operator's word in the Lease does to an engine."""
 
+import errno
 import json
+import os
 
 import pytest
 from soloist_kalshi.signing import generate_private_key
@@ -223,3 +225,23 @@ async def test_verbs_of_a_person_are_latches_in_the_journal_and_only_their_own_a
         ("ctl halt", "ACTIVE", "bob: me too"),
         ("person", "ACTIVE", "ada: fine"),
     ]
+
+
+@pytest.mark.parametrize("beside", ["REDUCING", "HALTED"])
+async def test_a_failed_journal_is_the_reason_whatever_else_is_latched(make_service, beside):
+    service = make_service()
+    service.runtime.engine.ready = True
+    service.runtime.dispatch(events.Verb(1, "lease", beside, "not renewed"))
+    service.runtime.dispatch(events.Verb(2, "operator", "REDUCING", "spec"))
+    assert service.publisher.reason()[0] == beside.capitalize()
+
+    def failing(_file):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    service.journal.disk.sync = failing
+    assert not service.runtime.flush_journal()
+    reason, message = service.publisher.reason()
+    assert reason == "Halted"
+    assert message.startswith("journal: ")
+    for words in (str(service.journal.directory), os.strerror(errno.EIO), "replace the volume"):
+        assert words in message

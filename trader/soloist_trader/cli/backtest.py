@@ -68,7 +68,9 @@ def backtest(
 ) -> None:
     """Run a strategy over recorded markets: the same core and risk table, fills by the simulated account.
 
-    The look-ahead check runs the strategy again on truncated data: every decision before the cut must be the same.
+    The look-ahead check runs the strategy again on data that end earlier: every decision before that must be the same. It
+    sees a strategy that uses later events of what it is given. It cannot see one that opens the data itself (a file, a
+    database, the network) or was fitted to them beforehand: those know the end in every run, and decide the same.
 
     A Parquet file has one row per event: time_ms, market, kind (top or trade), bid_price, bid_count, ask_price,
     ask_count, price, size (integers: 1/10 000 dollar, 1/100 contract), taker_side (bid or ask). A tape of an engine that

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from soloist_trader.strategies.base import Parameters
+    from soloist_trader.strategies.base import Parameters, StrategyPlugin
+
+EXIT_UNUSABLE = 1
 
 
 @click.command()
@@ -19,6 +22,9 @@ def strategies(as_json: bool, filters: bool) -> None:
     """List the installed strategies with their parameters, types and defaults.
 
     With --filters, what may stand in spec.markets.filters: which markets of spec.markets.series a bot follows.
+
+    A strategy is an entry point of the group `soloist.strategies`; any installed package can bring one. Exit code 1: one
+    of them cannot be used, and stderr says why; the others are listed.
     """
     from soloist_trader import strategies as registry  # noqa: PLC0415 `--help` does not need it
     from soloist_trader.strategies.discovery import MarketFilters  # noqa: PLC0415 as above
@@ -26,7 +32,20 @@ def strategies(as_json: bool, filters: bool) -> None:
     if filters:
         _describe_filters(MarketFilters, as_json=as_json)
         return
-    plugins = {name: registry.load(name) for name in registry.available()}
+    plugins, unusable = {}, []
+    for name in registry.available():
+        try:
+            plugins[name] = registry.load(name)
+        except KeyError as error:
+            unusable.append(str(error.args[0]))
+    _describe(plugins, as_json=as_json)
+    for why in unusable:
+        click.echo(why, err=True)
+    if unusable:
+        sys.exit(EXIT_UNUSABLE)
+
+
+def _describe(plugins: dict[str, type[StrategyPlugin[Any]]], *, as_json: bool) -> None:
     if as_json:
         schemas = {name: plugin.parameters_model.model_json_schema() for name, plugin in plugins.items()}
         click.echo(json.dumps(schemas, indent=2))
@@ -60,7 +79,7 @@ def _fields(model: type[Parameters], spell: Callable[[str], str]) -> None:
     defaults = model.model_construct().model_dump(mode="json")
     width = max(len(spell(field)) for field in schema)
     for field, described in schema.items():
-        default = json.dumps(defaults.get(field))
+        default = json.dumps(defaults[field]) if field in defaults else "required"
         click.echo(
             f"  {spell(field):<{width}}  {_type(described):<10}  {default:<10}  {described.get('description', '')}"
         )

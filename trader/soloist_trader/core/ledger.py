@@ -22,7 +22,8 @@ FORGET_AFTER_MS: Final = 600_000
 
 
 EXPORT_VERSION: Final = 1
-"""Of `Ledger.export`. A snapshot of another version is not used: the journal is replayed instead."""
+"""Of `Ledger.export`. A snapshot of another version is not used: all records are read instead, and if
+some of them were compacted away, the engine refuses to start."""
 
 
 class SlotOccupiedError(AssertionError):

@@ -225,7 +225,8 @@ def look_ahead(
     """Whether a strategy sees what is later than its event: runs on truncated data must decide the same up to the cut.
 
     None if every one of `cuts` truncated runs agrees with the whole; a strategy that draws random numbers, reads a clock
-    or keeps state outside of itself fails, too.
+    or keeps state outside of itself fails, too. One that opens the data itself, or was fitted to them beforehand, knows the
+    end in every run and passes: only what comes through `make_strategy` and the events can be taken away from it.
     """
     whole = Backtest(data, make_strategy, limits, settings).run().decisions
     for number in range(1, cuts + 1):

@@ -83,7 +83,8 @@ def _judgement(peek: Peek | None, *, checked: bool) -> str:
         return '<p class="warn">Look-ahead was not checked.</p>'
     if peek is None:
         return (
-            "<p>Look-ahead check: passed. With later data taken away, every earlier decision is the same.</p>"
+            "<p>Look-ahead check: passed. With later data taken away, every earlier decision is the same. A strategy that opens "
+            "the data itself, or was fitted to them beforehand, is not seen by it.</p>"
         )
     return (
         '<p class="warn"><b>Look-ahead check: FAILED.</b> A decision before '

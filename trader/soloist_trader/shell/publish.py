@@ -11,7 +11,7 @@ from soloist_trader.config import Configuration
 from soloist_trader.core.desk import Identity
 from soloist_trader.core.orders import Order
 from soloist_trader.core.records import Booked
-from soloist_trader.core.units import SIDE_NAMES
+from soloist_trader.core.units import SIDE_NAMES, STATE_RANK
 from soloist_trader.journal.quantiles import SLOW_P99_US
 from soloist_trader.journal.writer import Commit
 from soloist_trader.shell.clock import ms_to_text, now_ms
@@ -62,8 +62,13 @@ class Publisher:
             return self._reconciler.phase, self._reconciler.last_error or "not reconciled with the venue yet"
         latches = engine.ledger.latches
         if latches:
-            actor, (state, reason) = max(latches.items(), key=lambda item: item[1][0])
-            return state.capitalize(), f"{actor}: {reason}"
+            # Of latches that weigh the same, the journal's: the others can be lifted, a failed disk has to be replaced.
+            actor, (state, reason) = max(
+                latches.items(), key=lambda item: (STATE_RANK[item[1][0]], item[0] == "journal")
+            )
+            # The latch holds only a word: the safety record, where it goes, too, has little room.
+            words = self._runtime.journal.failed if actor == "journal" else ""
+            return state.capitalize(), f"{actor}: {words or reason}"
         if not self.ready():
             nothing = self.choice.nothing() if self.choice is not None else ""
             if nothing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
 from typing import Any
 
 from soloist_trader.strategies.base import StrategyPlugin
@@ -26,7 +27,13 @@ def load(name: str) -> type[StrategyPlugin[Any]]:
         close = get_close_matches(name, available(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise KeyError(f"unknown strategy {name!r}; installed: {known}.{hint}")
-    plugin = entry.load()
+    subject = f"entry point {entry.value!r} of strategy {name!r}"
+    try:
+        plugin = entry.load()
+    except Exception as error:  # policy: whatever somebody else's module raises, its strategy is unusable
+        raise KeyError(f"{subject} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(plugin, type) and issubclass(plugin, StrategyPlugin)):
-        raise KeyError(f"entry point {entry.value!r} of strategy {name!r} is not a StrategyPlugin")
+        raise KeyError(f"{subject} is not a StrategyPlugin: derive it from soloist_trader.strategies.base")
+    if isabstract(plugin):
+        raise KeyError(f"{subject} lacks {', '.join(sorted(plugin.__abstractmethods__))}")
     return plugin

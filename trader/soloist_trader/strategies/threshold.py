@@ -1,7 +1,8 @@
 """`threshold` (origin S3): enter where probability, liquidity, volume and spread fit; leave by profit, loss or time.
 
 It enters one side of a market at a time, never adds to a position, and never flips through zero. The take-profit rests
-on the book with an expiry; a stop or a timeout first cancels it, then sells what is left immediately-or-cancel.
+on the book with an expiry; a stop or a timeout moves that same order to the best bid or ask by amend where the edge
+amends, and elsewhere first cancels it, then sells what is left immediately-or-cancel.
 """
 
 from __future__ import annotations
