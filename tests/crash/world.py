@@ -23,7 +23,7 @@ from soloist_trader.shell.venue_recovery import SafetyRecord
 
 from tests.conformance.engine.engine_processes import BUSY
 from tests.crash.memory_engine import OURS, RECOVERY, Build, CrashDisk, Crashed, EngineProcess, make_signer
-from tests.crash.memory_venue import ACCOUNT, DEPOSIT, TICKERS, MemoryVenue
+from tests.crash.memory_venue import ACCOUNT, DEPOSIT, SCENARIO, TICKERS, MemoryVenue
 from tests.crash.virtual import VirtualLoop, virtual_time
 
 LONGEST_RECOVERY_S = 100
@@ -124,6 +124,7 @@ class Bot:
         self.safety: SafetyRecord | None = None
         """What the Lease remembers: written when the bot is quiet, so what came later is often not in it."""
         self.last_accepted_ms = 0
+        self.earlier_groups: set[str] = set()
         self.forgotten: set[str] = set()
         """Intended in a journal that was deleted: the position tells of them, and nothing else can."""
         self.bases: dict[str, tuple[int, int]] = {}
@@ -236,6 +237,7 @@ class Bot:
         for market, why in ledger.halts.items():
             world.find(self, f"{market} halted: {why}")
         self._check_latches(process)
+        self._check_groups(process)
         self._check_orders(process)
         for market in TICKERS:
             held = account.positions.get((self.number, market))
@@ -271,6 +273,17 @@ class Bot:
         for actor, (state, why) in latches.items():
             if (actor, state) != (RECOVERY, REDUCING) or not self.was_deleted:
                 self.world.find(self, f"latched {state} by {actor}: {why}")
+
+    def _check_groups(self, process: EngineProcess) -> None:
+        """Those of this start are at the exchange; those of an earlier one that traded are gone, and with them what names them."""
+        venue = self.world.venue
+        theirs = {group.group_id for group in venue.exchange.venue.groups.of(venue.account_id, self.number)}
+        ours = {group.group_id for group in process.ledger.groups.values()}
+        if not ours <= theirs:
+            self.world.find(self, f"order groups {ours - theirs} are not at the exchange")
+        if left := theirs & self.earlier_groups - ours:
+            self.world.find(self, f"order groups {left} of an earlier start were left")
+        self.earlier_groups |= ours
 
     def _check_orders(self, process: EngineProcess) -> None:
         world = self.world
@@ -332,6 +345,8 @@ class _Oracle(Listener):
 class World:
     """One seed: one exchange, its bots, so many crashes."""
 
+    scenario = SCENARIO
+
     def __init__(
         self, seed: int, crashes: int, *, build: Build = OURS, bots: int = 1, delete_every: int = 0
     ) -> None:
@@ -374,7 +389,7 @@ class World:
         self.venue.close()
 
     def _open(self, loop: VirtualLoop) -> None:
-        self.venue = MemoryVenue(self.directory, loop, self.seed, self._count)
+        self.venue = MemoryVenue(self.directory, loop, self.seed, self._count, self.scenario)
         loop.set_exception_handler(self._on_loop_error)
         self.venue.exchange.venue.listeners.append(_Oracle(self))
         random = Random(self.seed)
