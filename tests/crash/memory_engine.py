@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from soloist_kalshi.attempt_budget import AttemptBudget
-from soloist_kalshi.errors import VenueError, VenueUnreachable
+from soloist_kalshi.errors import VenueUnreachable
 from soloist_kalshi.keys import SignerSource
 from soloist_kalshi.orders import OrderClient
 from soloist_kalshi.orders_outcomes import NotSent, Rejected, Reply, Unknown, judge
@@ -25,7 +26,7 @@ from soloist_trader.core.desk import Desk, Identity
 from soloist_trader.core.engine import Engine, Settings
 from soloist_trader.core.ledger import Ledger
 from soloist_trader.core.records import Intended, Record, Slot
-from soloist_trader.core.units import GROUP_ROLES
+from soloist_trader.core.units import ACTIVE
 from soloist_trader.journal.reader import Tail, read_journal
 from soloist_trader.journal.snapshots import take_snapshot
 from soloist_trader.journal.writer import Journal
@@ -35,15 +36,19 @@ from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.listings import Listings
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.market_subscription import MarketSubscription
+from soloist_trader.shell.publish import Publisher
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Intent, Runtime
+from soloist_trader.shell.venue_recovery import SafetyRecord
+from soloist_trader.shell.venue_start import VenueStart, start_with_venue, until_reached
 
 from tests.crash.memory_venue import TICKERS, Lost, MemorySocket, MemoryVenue
 from tests.crash.virtual import OWNER, TASKS
 from tests.unit.soloist_trader.journal_disks import DIRECTORY, MemoryDisk
 
 SEGMENT_BYTES = 16 * 1024
-GROUP_LIMIT = 100_000_000
+RECOVERY = "recovery"
+"""Who latches a bot that lost its journal, until a person has read the report."""
 QUIET = frozenset({
     events.Tick, events.TopChanged, events.Traded, events.MarketSeen, events.BookLost, events.BudgetSeen,
 })  # fmt: skip
@@ -336,6 +341,10 @@ class EngineProcess:
     """Every order that was ever intended by this bot, to slot and size: the harness's own notes."""
     on_quiet: Callable[[EngineProcess], None]
     on_error: Callable[[EngineProcess, str], None]
+    reports: Path
+    """Directory for what is written for people: on a real disk, nothing reads it back."""
+    safety: SafetyRecord | None
+    """What the Lease remembered when it began."""
     boundary: Boundary = field(init=False)
     dead: bool = False
     survived: set[str] = field(default_factory=set)
@@ -406,25 +415,35 @@ class EngineProcess:
         self.runtime.process = self
         self.runtime.on_failure(lambda error: self.on_error(self, f"a task of the engine raised {error!r}"))
         self.reconciler = Reconciler(self.runtime, now_ms())
+        self.publisher = Publisher(self.configuration, identity, self.runtime, self.reconciler)
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
         self.runtime.flush_journal()
         ticking = asyncio.create_task(self.runtime.tick())
-        await self._retry(lambda: self.edge.start(self.runtime.sink))
-        await self.reconciler.recover()
-        groups = await self._retry(lambda: self.edge.make_groups(dict.fromkeys(GROUP_ROLES, GROUP_LIMIT), []))
-        for group in groups:
-            self.runtime.dispatch(group)
-        self.gate.open()
+        await until_reached(self.reconciler, lambda: self.edge.start(self.runtime.sink))
+        await start_with_venue(
+            self.runtime,
+            self.reconciler,
+            VenueStart(
+                self.reports,
+                self.configuration.group_limits(),
+                self.safety,
+                0,
+                lambda: self.boundary("recovered from the venue"),
+                lambda: self.boundary("order groups in the heartbeat"),
+            ),
+        )
         sweeping = asyncio.create_task(self.reconciler.sweep())
         await asyncio.gather(ticking, sweeping, *self.edge.tasks)
 
-    async def _retry(self, act: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                return await act()
-            except (VenueError, ValueError):
-                await asyncio.sleep(0.5)
+    def safety_record(self) -> SafetyRecord:
+        """What it would write into the Lease now."""
+        return self.publisher.safety()
+
+    def resume(self) -> None:
+        """A person read the report, looked at the venue and lets it open positions again."""
+        if not self.dead:
+            self.runtime.dispatch(events.Verb(now_ms(), RECOVERY, ACTIVE, "the report was read"))
 
     def _generation(self, market: str) -> int:
         held = self.engine.markets.get(market)

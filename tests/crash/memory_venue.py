@@ -10,6 +10,7 @@ import contextvars
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import urlencode
 
 from soloist_exchange.auth import Caller
@@ -178,12 +179,19 @@ class MemorySocket:
 class MemoryVenue:
     """One exchange on a virtual clock, with one account."""
 
-    def __init__(self, directory: Path, loop: VirtualLoop, seed: int, subaccounts: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        loop: VirtualLoop,
+        seed: int,
+        subaccounts: int,
+        scenario: dict[str, Any] = SCENARIO,
+    ) -> None:
         self.loop = loop
         self.random = Random(seed)
         self.late_percent = 0
         self.exchange = Exchange(
-            directory, Scenario.model_validate(SCENARIO), seed, loop.now_ms, lambda: loop.now_us, Switches(read_model_lag_ms=Random(seed).choice((0, 150, 1_200)))
+            directory, Scenario.model_validate(scenario), seed, loop.now_ms, lambda: loop.now_us, Switches(read_model_lag_ms=Random(seed).choice((0, 150, 1_200)))
         )  # fmt: skip
         self.turn = Turn(self.exchange.commit)
         self.faults = Faults(seed)

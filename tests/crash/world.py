@@ -6,24 +6,30 @@ import errno
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from soloist_exchange.faults import Fault
 from soloist_exchange.listener import Fill, Listener
 from soloist_exchange.orders import Order, Status
 from soloist_trader.config import Configuration
 from soloist_trader.core.records import Slot
+from soloist_trader.core.units import REDUCING
 from soloist_trader.shell import recovery
+from soloist_trader.shell.venue_recovery import SafetyRecord
 
 from tests.conformance.engine.engine_processes import BUSY
-from tests.crash.memory_engine import OURS, Build, CrashDisk, Crashed, EngineProcess, make_signer
-from tests.crash.memory_venue import ACCOUNT, DEPOSIT, TICKERS, MemoryVenue
+from tests.crash.memory_engine import OURS, RECOVERY, Build, CrashDisk, Crashed, EngineProcess, make_signer
+from tests.crash.memory_venue import ACCOUNT, DEPOSIT, SCENARIO, TICKERS, MemoryVenue
 from tests.crash.virtual import VirtualLoop, virtual_time
 
 LONGEST_RECOVERY_S = 100
 LONGEST_LIFE_S = 20
+PERSON_S = 0.5
+"""How long a person takes to read a recovery report."""
 SWEEP_S = 0.7
 """Lives are short: sweeps come as often as sends do."""
 BOUNDARIES = 240
@@ -42,6 +48,7 @@ STRATEGIES = (
     ),
 )
 ORDERS = "/portfolio/events/orders"
+HANDS = frozenset({"amend", "decrease", "cancel"})
 
 
 def faults(random: Random) -> list[Fault]:
@@ -113,6 +120,11 @@ class Bot:
         self.walk = start_at
         self.lives = 0
         self.deleted = False
+        self.was_deleted = False
+        self.safety: SafetyRecord | None = None
+        """What the Lease remembers: written when the bot is quiet, so what came later is often not in it."""
+        self.last_accepted_ms = 0
+        self.earlier_groups: set[str] = set()
         self.forgotten: set[str] = set()
         """Intended in a journal that was deleted: the position tells of them, and nothing else can."""
         self.bases: dict[str, tuple[int, int]] = {}
@@ -141,7 +153,7 @@ class Bot:
         world = self.world
         self.process = EngineProcess(
             world.venue, self.key_id, self.signer, self.configuration, self.disk, self.random, world.build, self.intents,
-            self._on_quiet, self._on_error,
+            self._on_quiet, self._on_error, world.directory, self.safety,
         )  # fmt: skip
         self.lives += 1
         if self.lives % 4 == 0:  # a crash while it recovers from a crash
@@ -174,6 +186,9 @@ class Bot:
         )
         world.result.checks += 1
         self._check(process)
+        self.safety = process.safety_record()
+        if RECOVERY in process.ledger.latches:
+            world.venue.later(PERSON_S, process.resume)
         if not process.boundary.armed:
             process.boundary.arm(self._next())
         if self.lives % FAIL_EVERY == 0:
@@ -199,7 +214,7 @@ class Bot:
         self.disk = CrashDisk()
         self.disk.names, self.disk.durable_names = disk.names, disk.durable_names
         if world.delete_every and self.lives % world.delete_every == 0:
-            self.deleted = True
+            self.deleted = self.was_deleted = True
             world.result.deleted += 1
             self.disk = CrashDisk()
             self.forgotten.update(self.intents)
@@ -221,8 +236,8 @@ class Bot:
             world.find(self, f"{order.client_order_id} is {order.label}")
         for market, why in ledger.halts.items():
             world.find(self, f"{market} halted: {why}")
-        for actor, (state, why) in ledger.latches.items():
-            world.find(self, f"latched {state} by {actor}: {why}")
+        self._check_latches(process)
+        self._check_groups(process)
         self._check_orders(process)
         for market in TICKERS:
             held = account.positions.get((self.number, market))
@@ -243,6 +258,32 @@ class Bot:
         cash += self.bases.get("", (0, 0))[0]
         if cash != theirs_cash:
             world.find(self, f"money {cash}, the exchange says {theirs_cash}")
+
+    def _check_latches(self, process: EngineProcess) -> None:
+        """None but that of a lost journal, and that one if and only if somebody has to look."""
+        latches = process.ledger.latches
+        held = RECOVERY in latches
+        if self.deleted:
+            record = self.safety
+            needed = self.last_accepted_ms > 0 and (
+                record is None or RECOVERY in record.latches or self.last_accepted_ms > record.as_of_ms
+            )
+            if held != needed:
+                self.world.find(self, f"journal deleted: a person has to look {needed}, latched {held}")
+        for actor, (state, why) in latches.items():
+            if (actor, state) != (RECOVERY, REDUCING) or not self.was_deleted:
+                self.world.find(self, f"latched {state} by {actor}: {why}")
+
+    def _check_groups(self, process: EngineProcess) -> None:
+        """Those of this start are at the exchange; those of an earlier one that traded are gone, and with them what names them."""
+        venue = self.world.venue
+        theirs = {group.group_id for group in venue.exchange.venue.groups.of(venue.account_id, self.number)}
+        ours = {group.group_id for group in process.ledger.groups.values()}
+        if not ours <= theirs:
+            self.world.find(self, f"order groups {ours - theirs} are not at the exchange")
+        if left := theirs & self.earlier_groups - ours:
+            self.world.find(self, f"order groups {left} of an earlier start were left")
+        self.earlier_groups |= ours
 
     def _check_orders(self, process: EngineProcess) -> None:
         world = self.world
@@ -278,6 +319,7 @@ class Bot:
             world.find(self, f"{order.client_order_id} was accepted with {order.initial}, intended {size}")
         self.live[slot] = order
         self.unchecked.append(order)
+        self.last_accepted_ms = order.created_ms
         world.result.orders += 1
 
 
@@ -303,6 +345,8 @@ class _Oracle(Listener):
 class World:
     """One seed: one exchange, its bots, so many crashes."""
 
+    scenario = SCENARIO
+
     def __init__(
         self, seed: int, crashes: int, *, build: Build = OURS, bots: int = 1, delete_every: int = 0
     ) -> None:
@@ -314,6 +358,7 @@ class World:
         self.bots: list[Bot] = []
         self._count = bots
         self.venue: MemoryVenue
+        self.directory: Path
 
     def find(self, bot: Bot, what: str) -> None:
         self.result.findings.append(
@@ -325,19 +370,26 @@ class World:
 
     def run(self) -> Result:
         """Until the crashes are through and everybody has recovered from the last one, or something was found."""
-        directory = Path(tempfile.mkdtemp(prefix="soloist-crash-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="soloist-crash-"))
         usual = recovery.OVERLAP_MS, recovery.SWEEP_S
         recovery.OVERLAP_MS, recovery.SWEEP_S = self.build.overlap_ms, SWEEP_S
         try:
             with virtual_time() as loop:
-                self._run(loop, directory)
+                self._run(loop)
         finally:
             recovery.OVERLAP_MS, recovery.SWEEP_S = usual
-            shutil.rmtree(directory)
+            shutil.rmtree(self.directory)
         return self.result
 
-    def _run(self, loop: VirtualLoop, directory: Path) -> None:
-        self.venue = MemoryVenue(directory, loop, self.seed, self._count)
+    def _run(self, loop: VirtualLoop) -> None:
+        self._open(loop)
+        self._live(loop)
+        self._end(loop)
+        self._check_hands()
+        self.venue.close()
+
+    def _open(self, loop: VirtualLoop) -> None:
+        self.venue = MemoryVenue(self.directory, loop, self.seed, self._count, self.scenario)
         loop.set_exception_handler(self._on_loop_error)
         self.venue.exchange.venue.listeners.append(_Oracle(self))
         random = Random(self.seed)
@@ -349,41 +401,57 @@ class World:
         self.bots = [Bot(self, number, random.randrange(BOUNDARIES)) for number in range(self._count)]
         for bot in self.bots:
             bot.start()
+
+    def _live(self, loop: VirtualLoop) -> None:
+        """Crash after crash."""
         while not self.result.findings and not (
             self.is_done() and all(bot.process.ready for bot in self.bots)
         ):
-            error = _turn(loop)
-            for bot in self.bots:
-                if error is not None and bot.process is error.process:
-                    bot.crash(error)
+            self._turn_and_restart(loop)
+
+    def _turn_and_restart(self, loop: VirtualLoop) -> None:
+        error = _turn(loop)
+        for bot in self.bots:
+            if error is not None and bot.process is error.process:
+                bot.crash(error)
+
+    def _end(self, loop: VirtualLoop) -> None:
+        """Every process ends for good, and what its tasks still say is heard."""
         for bot in self.bots:
             bot.process.end()
-        loop.call_later(0.01, loop.stop)
+        self._wait(loop, 0.01)
+
+    def _wait(self, loop: VirtualLoop, seconds: float) -> None:
+        """Time passes at the exchange; nobody is alive but it."""
+        loop.call_later(seconds, loop.stop)
         while _turn(loop) is not None:
             pass
-        self._check_hands()
-        self.venue.close()
 
     def _check_hands(self) -> None:
-        """Every amend and cancel named an order of its own bot."""
         exchange = self.venue.exchange
         exchange.commit()
-        owners: dict[str, str] = {}
         keys = {bot.key_id: bot for bot in self.bots}
-        for event in exchange.store.events(ACCOUNT, "", 0):
-            if event["kind"] == "accepted":
-                owners[event["order_id"]] = event["key_id"]
-            elif event["kind"] == "cancel_all" or (
-                event["kind"] in {"amend", "decrease", "cancel"}
-                and owners.get(event["order_id"]) != event["key_id"]
-            ):
-                self.find(keys[event["key_id"]], f"touched what is not its own: {event}")
+        for event in strange_hands(exchange.store.events(ACCOUNT, "", 0)):
+            self.find(keys[event["key_id"]], f"touched what is not its own: {event}")
 
     def _on_loop_error(self, _loop: object, context: dict[str, object]) -> None:
         error = context.get("exception")
         if isinstance(error, Crashed):
             return
         self.result.findings.append(f"seed {self.seed}: the loop caught {context.get('message')}: {error!r}")
+
+
+def strange_hands(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the exchange's log of one account shows of keys that touched orders which another key sent, or all at once."""
+    owners: dict[str, str] = {}
+    found = []
+    for event in log:
+        kind = event["kind"]
+        if kind == "accepted":
+            owners[event["order_id"]] = event["key_id"]
+        elif kind == "cancel_all" or (kind in HANDS and owners.get(event["order_id"]) != event["key_id"]):
+            found.append(event)
+    return found
 
 
 def _turn(loop: VirtualLoop) -> Crashed | None:

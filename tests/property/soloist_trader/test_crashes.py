@@ -11,13 +11,14 @@ from soloist_trader.core.orders import Order
 from soloist_trader.core.records import Observed, Released, Slot
 from soloist_trader.journal.codec import decode_batch
 
-from tests.property.soloist_trader import venue_model as model
+from tests.property.soloist_trader.crash_world import World
+from tests.property.soloist_trader.model_engines import engine_with, made, real_engine
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_no_order_is_lost_or_doubled_whatever_fails(seed):
-    world = model.World(seed, model.real_engine)
+    world = World(seed, real_engine)
     world.run(1_500)
     assert world.check() == []
 
@@ -27,7 +28,7 @@ def test_a_crash_behind_every_record_loses_nothing(torn):
     """The journal ends behind the n-th record (or at the commit before it), for every n of one life."""
     crash_at = 1
     while True:
-        world = model.World(2, model.real_engine, crash_at=crash_at, torn=torn)
+        world = World(2, real_engine, crash_at=crash_at, torn=torn)
         world.run(250)
         assert world.check() == [], f"crash_at={crash_at}"
         if world.records < crash_at:
@@ -39,7 +40,7 @@ def test_a_crash_behind_every_record_loses_nothing(torn):
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), at=st.floats(0, 1))
 def test_an_export_and_the_rest_of_the_journal_are_the_whole_journal(seed, at):
-    world = model.World(seed, model.real_engine)
+    world = World(seed, real_engine)
     world.run(400)
     world.commit()
     records = [record for payload in world.journal for record in decode_batch(payload)]
@@ -58,7 +59,7 @@ def test_an_export_and_the_rest_of_the_journal_are_the_whole_journal(seed, at):
 
 
 def test_the_model_really_has_crashes_doubts_and_orders():
-    worlds = [model.World(seed, model.real_engine) for seed in range(8)]
+    worlds = [World(seed, real_engine) for seed in range(8)]
     for world in worlds:
         world.run(1_500)
         assert world.check() == []
@@ -142,7 +143,7 @@ class OldTermsDesk(Desk):
 def caught(make_engine, make_ledger=Ledger):
     """What the checker says of a broken build within 120 worlds."""
     for seed in range(120):
-        world = model.World(seed, make_engine, make_ledger)
+        world = World(seed, make_engine, make_ledger)
         try:
             world.run(1_500)
         except AssertionError as error:
@@ -164,12 +165,12 @@ def caught(make_engine, make_ledger=Ledger):
     ],
 )
 def test_a_broken_core_is_caught(desk, ledger):
-    assert caught(model.engine_with(desk), ledger), f"{desk.__name__} passed: the checker does not see it"
+    assert caught(engine_with(desk), ledger), f"{desk.__name__} passed: the checker does not see it"
 
 
 def test_an_amend_in_doubt_that_counts_once_is_caught(monkeypatch):
     monkeypatch.setattr(Order, "size_max", property(lambda order: order.size))
-    assert caught(model.real_engine)
+    assert caught(real_engine)
 
 
 def test_a_closed_order_that_counts_as_settled_without_its_fills_is_caught(monkeypatch):
@@ -179,7 +180,7 @@ def test_a_closed_order_that_counts_as_settled_without_its_fills_is_caught(monke
         )
 
     monkeypatch.setattr(Order, "settled", property(settled))
-    assert caught(model.real_engine)
+    assert caught(real_engine)
 
 
 class LastFillCursorEngine(Engine):
@@ -192,6 +193,6 @@ class LastFillCursorEngine(Engine):
 
 def test_a_cursor_at_the_last_fill_is_caught():
     def build(ledger, identity):
-        return model.made(LastFillCursorEngine, ledger, identity)
+        return made(LastFillCursorEngine, ledger, identity)
 
     assert caught(build)

@@ -7,6 +7,7 @@ from soloist_trader import config
 from soloist_trader.core.commands import Place
 from soloist_trader.shell.live import LiveEdge
 from soloist_trader.shell.service import Options, Service
+from soloist_trader.shell.venue_start import before_first_reading
 from soloist_trader.watchdog.pulse import read_beat, read_snapshot, write_word
 
 from tests.unit.soloist_kalshi.kalshi_servers import ScriptedServer, reply
@@ -86,7 +87,7 @@ async def test_the_heartbeat_names_the_order_groups_before_an_order_can(watched,
             ),
             watched._keys.source, watched.key_doubt.refused, watched._on_reopened, watched._attempts, watched.choice,
         )  # fmt: skip
-        await watched._begin_with_venue(edge)
+        await before_first_reading(watched.runtime, edge, watched.reconciler, watched._venue_start())
         await edge.close()
     beat = read_beat(tmp_path / "watch")
     assert beat.groups == ("g-open", "g-reduce")

@@ -49,7 +49,7 @@ from soloist_trader.shell.store_follower import StoreFollower
 from soloist_trader.shell.termination import write_termination
 from soloist_trader.shell.thaw import ThawGuard
 from soloist_trader.shell.venue import Edge
-from soloist_trader.shell.venue_start import recover_from_venue, until_reached
+from soloist_trader.shell.venue_start import VenueStart, start_with_venue, until_reached
 from soloist_trader.shell.verbs import Verbs
 from soloist_trader.watchdog.pulse import Pulse
 
@@ -309,12 +309,9 @@ class Service:
             self._spawn(self._keys.watch(self._on_key_switched), "keys")
         self.reconciler.phase = "Subscribing"
         await self._connect()
-        if isinstance(self.edge, LiveEdge):
-            await self._begin_with_venue(self.edge)
-        await self.reconciler.recover()
+        await start_with_venue(self.runtime, self.reconciler, self._venue_start())
         self._guard.good()
         self._spawn(self.reconciler.sweep(), "sweep")
-        self.gate.open()
         self._follow_journal()
         gc.collect()
         gc.freeze()
@@ -326,28 +323,20 @@ class Service:
         for task in self.edge.tasks:  # a dead reader means frozen books: never trade on them
             task.add_done_callback(self._watch_reader)
 
-    async def _begin_with_venue(self, edge: LiveEdge) -> None:
-        """What comes before the first reading: is the journal gone, and the order groups of this start."""
-        reconciler, ledger = self.reconciler, self.ledger
-        if ledger.cursor_ms == 0:  # no comparison was ever journaled: the bot is new, or its journal is gone
-            reconciler.phase = "RecoveringFromVenue"
-            keys_came_ms = self._keys.came_ms if self._keys is not None else 0
-            directory = self.options.state_directory
-            if await until_reached(
-                reconciler,
-                lambda: recover_from_venue(
-                    self.runtime, edge, self.admission.safety, keys_came_ms, directory
-                ),
-            ):
-                self.publisher.recovery = "VenueRecovered"
-        reconciler.phase = "MakingOrderGroups"
-        earlier = [group.group_id for group in ledger.groups.values()]
-        earlier += list(self.admission.safety.groups.values()) if self.admission.safety is not None else []
-        limits = self.configuration.group_limits()
-        made = await until_reached(reconciler, lambda: edge.make_groups(limits, list(dict.fromkeys(earlier))))
-        for group in made:
-            self.runtime.dispatch(group)
-        self.runtime.flush_journal()
+    def _venue_start(self) -> VenueStart:
+        return VenueStart(
+            self.options.state_directory,
+            self.configuration.group_limits(),
+            self.admission.safety,
+            self._keys.came_ms if self._keys is not None else 0,
+            self._on_venue_recovered,
+            self._on_groups_made,
+        )
+
+    def _on_venue_recovered(self) -> None:
+        self.publisher.recovery = "VenueRecovered"
+
+    def _on_groups_made(self) -> None:
         # Before an order may name them: an engine that hangs now beats no more, and what its watchdog does not know it cannot trigger.
         self._beat()
         self.admission.hurry()

@@ -1,4 +1,7 @@
-"""Carrying out a start without a journal: evidence from the venue, the verdict into ledger and journal, and a report."""
+"""The venue's part of every start, from the first look to the open gate; and what to do where the journal is gone.
+
+Without a journal: evidence from the venue, the verdict into ledger and journal, and a report.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,6 +46,60 @@ async def until_reached(reconciler: Reconciler, attempt: Callable[[], Awaitable[
             continue
         reconciler.last_error = ""
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class VenueStart:
+    """What a start needs to know besides engine and venue, and whom it tells."""
+
+    directory: Path
+    """Takes the report of a start without a journal."""
+    group_limits: dict[str, int]
+    """Role to the contracts (1/100) that may match in the venue's window."""
+    safety: SafetyRecord | None
+    """What the Lease remembers; None outside a cluster."""
+    key_came_ms: int
+    """When the key of this epoch came, in Unix milliseconds; 0 if nothing is known of it."""
+    on_recovered: Callable[[], None]
+    """The journal was gone, and the venue knew this bot."""
+    on_groups: Callable[[], None]
+    """The order groups are in ledger and journal, and no order names them yet."""
+
+
+async def start_with_venue(runtime: Runtime, reconciler: Reconciler, start: VenueStart) -> None:
+    """From connected to trading: journal gone or not, order groups, agreement with the venue, and only then the gate.
+
+    Waits for as long as the venue does not answer.
+    """
+    edge = runtime.edge
+    if isinstance(edge, LiveEdge):
+        await before_first_reading(runtime, edge, reconciler, start)
+    await reconciler.recover()
+    runtime.gate.open()
+
+
+async def before_first_reading(
+    runtime: Runtime, edge: LiveEdge, reconciler: Reconciler, start: VenueStart
+) -> None:
+    """Is the journal gone, and the order groups of this start instead of those of earlier ones."""
+    ledger, safety = runtime.engine.ledger, start.safety
+    if ledger.cursor_ms == 0:  # no comparison was ever journaled: the bot is new, or its journal is gone
+        reconciler.phase = "RecoveringFromVenue"
+        if await until_reached(
+            reconciler,
+            lambda: recover_from_venue(runtime, edge, safety, start.key_came_ms, start.directory),
+        ):
+            start.on_recovered()
+    reconciler.phase = "MakingOrderGroups"
+    earlier = [group.group_id for group in ledger.groups.values()]
+    earlier += list(safety.groups.values()) if safety is not None else []
+    made = await until_reached(
+        reconciler, lambda: edge.make_groups(start.group_limits, list(dict.fromkeys(earlier)))
+    )
+    for group in made:
+        runtime.dispatch(group)
+    runtime.flush_journal()
+    start.on_groups()
 
 
 async def recover_from_venue(
