@@ -207,10 +207,9 @@ class MemoryVenue:
 
     def open(self, subaccounts: int) -> None:
         """Give each subaccount its money and a key, and let the market move."""
-        venue = self.exchange.venue
         self.exchange.key(self.keys[0])  # opens the account
         for subaccount in range(1, subaccounts):
-            venue.transfer(self.account_id, 0, subaccount, 0, 0, DEPOSIT)
+            self.exchange.transfer(self.account_id, f"to subaccount {subaccount}", 0, subaccount, DEPOSIT)
             key_id, _ = generate_key(
                 self.exchange.store, self.account_id, name=f"bot {subaccount}", key_type="ed25519",
                 scopes=FULL_SCOPES, subaccount=None, now_ms=self.loop.now_ms(),
