@@ -6,11 +6,29 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.judge import identity
+from tests.chaos.judge import Verdict, identity, judge
 from tests.e2e.scene import Bot, now_ms
 from tests.support import eventually
 
 PERSON = ("--actor", "a person of the test", "--reason", "read the recovery report")
+
+
+def settle_on(bot: Bot, node: str, ready_s: float) -> None:
+    """Apply a bot that prefers a node, and wait until it trades there. Its replacement may go elsewhere."""
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    preferred = [{"weight": 100, "preference": term}]
+    bot.manifest["spec"]["affinity"] = {
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}
+    }
+    bot.apply()
+    bot.wait_ready(ready_s)
+    bot.wait_accepted_after(now_ms(), 30)
+    assert node_of(bot) == node
+
+
+def node_of(bot: Bot) -> str:
+    """Where the engine's pod is, by the API server's word."""
+    return str(bot.get("pod", bot.pod)["spec"].get("nodeName"))
 
 
 def pod_uid(bot: Bot) -> str:
@@ -67,6 +85,14 @@ def wait_successor(bot: Bot, old: Incumbent, deadline_s: float) -> dict[str, Any
 
     row: dict[str, Any] = eventually(found, deadline_s, bot.story, interval_s=0.5)
     return row
+
+
+def verdict(bot: Bot, old: Incumbent) -> Verdict:
+    """What the exchange saw: double holders, orders accepted from the old engine after the new one, refused requests."""
+    assert bot.account is not None
+    keys = bot.oracle.get("/admin/keys", account=bot.account.name)["keys"]
+    refused = bot.oracle.get("/admin/events", kind="unauthorized")["events"]
+    return judge(bot.accepted(), keys, refused, fault_ms=old.fault_ms)
 
 
 def history(bot: Bot) -> list[dict[str, Any]]:

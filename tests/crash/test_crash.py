@@ -11,6 +11,8 @@ from tests.crash.plan import bots_of, catch, world_of
 from tests.crash.world import Result
 
 MEMORY_S = 50
+REGRESSIONS = (225,)
+"""Seeds that failed once. 225: a transfer that the exchange's past did not know halted a bot for cash."""
 KILLS_S = 80
 """Budgets, not limits: at least one world and one kill are done however slow the machine is."""
 
@@ -33,6 +35,8 @@ def test_crashes_in_memory(capsys):
     while not result.findings and (seed < 3 or time.monotonic() < until_s):
         result.add(world_of(seed).run())
         seed += 1
+    for failed_once in REGRESSIONS:
+        result.add(world_of(failed_once).run())
     say(
         capsys, crashes=result.crashes, orders=result.orders, fills=result.fills, doubles=result.doubles, lost=result.lost,
         checks=result.checks, worst_recovery_virtual_ms=result.worst_recovery_ms, seeds=f"0-{seed - 1}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import Any
 import click
 
 LISTED_AT_MOST = 200
-_NANOSECONDS_PER_MS = 1_000_000
 
 _state_dir = click.option(
     "--state-dir",
@@ -142,6 +140,7 @@ def compact(state_dir: Path, *, as_json: bool, dry_run: bool) -> None:
     """
     from soloist_trader.journal.disk import Disk  # noqa: PLC0415 `--help` does not need it
     from soloist_trader.journal.snapshots import SnapshotError, outdated, take_snapshot  # noqa: PLC0415 as above
+    from soloist_trader.shell.clock import now_ms  # noqa: PLC0415 as above
 
     disk = Disk()
     with _told():
@@ -150,7 +149,7 @@ def compact(state_dir: Path, *, as_json: bool, dry_run: bool) -> None:
             _print({"would remove": removed}, as_json=as_json)
             return
         try:
-            taken = take_snapshot(state_dir, disk, taken_ms=time.time_ns() // _NANOSECONDS_PER_MS)
+            taken = take_snapshot(state_dir, disk, taken_ms=now_ms())
         except BlockingIOError:
             raise click.ClickException("another snapshot of this directory is being taken") from None
         except SnapshotError as error:

@@ -105,7 +105,7 @@ def copy_keys(source: Path, target: Path) -> Path:
     files = Path(os.path.realpath(source / "..data")) if (source / "..data").exists() else source
     _slot_names(files)
     version = files.name.strip(".") or "keys"
-    fresh = target / f"{version}-{time.time_ns()}"
+    fresh = target / f"{version}-{time.time_ns()}"  # noqa: TID251 a name that was not there before
     before = resolve(target)
     try:
         fresh.mkdir(parents=True, mode=0o700)
