@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import disasters, rollouts
-from tests.chaos import takeovers
+from tests.chaos import disasters, rollouts, takeovers
 from tests.e2e.scene import Bot, now_ms
 from tests.support import eventually
 
