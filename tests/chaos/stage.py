@@ -40,7 +40,7 @@ class Stage:
         """Create the bot, on the node that disasters happen to, and wait until it trades; `parameters` change its strategy."""
         self.bot.prepare("demo.yaml")
         self.bot.manifest["spec"]["strategy"]["parameters"] |= parameters
-        prefer(self.bot, disasters.worker(self.cluster))
+        takeovers.prefer(self.bot, disasters.worker(self.cluster))
         self.bot.apply()
         self.bot.wait_ready(READY_S)
         self.trades_since(now_ms())
@@ -165,15 +165,6 @@ class Stage:
         made = Bot(self.cluster, self.oracle, NAMESPACE, name=name)
         self.extra_bots.append(made)
         return made
-
-
-def prefer(bot: Bot, node: str) -> None:
-    """Ask for a node, without insisting on it: a replacement has to be able to go elsewhere."""
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-    preferred = [{"weight": 100, "preference": term}]
-    bot.manifest["spec"]["affinity"] = {
-        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}
-    }
 
 
 def install(cluster: Cluster, images: Any) -> None:

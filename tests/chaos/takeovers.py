@@ -13,13 +13,18 @@ from tests.support import eventually
 PERSON = ("--actor", "a person of the test", "--reason", "read the recovery report")
 
 
-def settle_on(bot: Bot, node: str, ready_s: float) -> None:
-    """Apply a bot that prefers a node, and wait until it trades there. Its replacement may go elsewhere."""
+def prefer(bot: Bot, node: str) -> None:
+    """Ask for a node, without insisting on it: a replacement has to be able to go elsewhere."""
     term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
     preferred = [{"weight": 100, "preference": term}]
     bot.manifest["spec"]["affinity"] = {
         "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}
     }
+
+
+def settle_on(bot: Bot, node: str, ready_s: float) -> None:
+    """Apply a bot that prefers a node, and wait until it trades there."""
+    prefer(bot, node)
     bot.apply()
     bot.wait_ready(ready_s)
     bot.wait_accepted_after(now_ms(), 30)
