@@ -100,7 +100,17 @@ def test_run_refuses_before_anything_is_opened(tmp_path, monkeypatch, variable):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv(variable, "0" * 64)
     path, state = write(tmp_path, {}), tmp_path / "state"
-    words = ["run", "--config", str(path), "--state-dir", str(state), "--admin", "127.0.0.1:0", "--log", "json"]
+    words = [
+        "run",
+        "--config",
+        str(path),
+        "--state-dir",
+        str(state),
+        "--admin",
+        "127.0.0.1:0",
+        "--log",
+        "json",
+    ]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2, result.output
     (said,) = [json.loads(text) for text in result.stdout.splitlines()]

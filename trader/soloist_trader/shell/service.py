@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ class Options:
     """Who commits; by default what the disk's own speed at start says."""
     watch_directory: Path | None = None
     """Shared memory with the watchdog; None without one."""
-    deployment: Deployment = Deployment()
+    deployment: Deployment = field(default_factory=Deployment)
     """What runs, for the journal and whoever looks; it was approved before."""
 
 
