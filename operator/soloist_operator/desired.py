@@ -125,8 +125,7 @@ def stateful_set(observed: Observed, desired: Desired, settings: Settings, armin
             desired.spec,
             image=desired.image,
             service_account=settings.service_accounts.engine,
-            config_hash=desired.configuration.config_hash,
-            validity_hash=desired.configuration.validity_hash,
+            configuration=desired.configuration,
             arming=arming,
             lodging=desired.lodging,
         )

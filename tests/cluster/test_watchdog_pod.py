@@ -10,6 +10,7 @@ import pytest
 import yaml
 from soloist_operator.api.tradingbot import TradingBotSpec
 from soloist_operator.specs.common import BotRef
+from soloist_operator.specs.configuration import Configuration
 from soloist_operator.specs.engine import Arming, stateful_set
 from soloist_operator.specs.image import ResolvedImage
 
@@ -61,7 +62,7 @@ def engine_pod(image: str) -> dict[str, Any]:
     bot = BotRef("any", "demo", "uid")
     rendered = stateful_set(
         bot, TradingBotSpec.model_validate(live()), image=ResolvedImage(image, "IfNotPresent"), service_account="default",
-        config_hash="h", validity_hash="v", arming=Arming(1, "epoch-key"),
+        configuration=Configuration({"config.yaml": ""}, "h", "v"), arming=Arming(1, "epoch-key"),
     )  # fmt: skip
     spec = rendered["spec"]["template"]["spec"]
     for volume in spec["volumes"]:

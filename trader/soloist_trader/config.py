@@ -223,10 +223,21 @@ class Configuration(_Block):
 
 def load(path: Path) -> Configuration:
     """Read and check a configuration file. Raises ConfigurationError with every problem."""
+    return parse(read(path), path)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a configuration file. Raises ConfigurationError."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError([("config.yaml", f"cannot be read: {error}")]) from error
+
+
+def parse(content: bytes, path: Path) -> Configuration:
+    """Check the content of a configuration file; `path` is for messages. Raises ConfigurationError with every problem."""
+    try:
+        document = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         shown = " ".join(str(error).split())
         raise ConfigurationError([("config.yaml", f"{path} is not YAML: {shown}")]) from error

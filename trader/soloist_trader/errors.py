@@ -2,6 +2,7 @@
 
 EngineError
 +-- ConfigurationError   the configuration cannot be used; carries every problem, not the first
++-- NotApprovedError     what would run is not what was approved
 +-- KeysError            key files are missing, unreadable or readable by others
 +-- StateError           the state directory cannot be used (damaged, locked, of another bot)
 |   +-- JournalDamagedError   damage before a later valid batch; a person has to decide
@@ -22,6 +23,10 @@ class ConfigurationError(EngineError):
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{field}: {message}" for field, message in problems))
+
+
+class NotApprovedError(EngineError):
+    """The configuration or the strategy is another one than was approved; names both hashes and the fix."""
 
 
 class KeysError(EngineError):

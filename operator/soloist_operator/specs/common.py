@@ -12,7 +12,8 @@ from soloist_operator.objects import Object
 
 USER_ID = 10001
 CONFIG_DIR = "/etc/soloist"
-CONFIG_FILE = f"{CONFIG_DIR}/config.yaml"
+CONFIG_KEY = "config.yaml"
+CONFIG_FILE = f"{CONFIG_DIR}/{CONFIG_KEY}"
 CA_FILE = f"{CONFIG_DIR}/venue-ca.pem"
 KEYS_DIR = "/var/run/soloist/keys"
 SECRET_DIR = "/var/run/soloist/secret"  # noqa: S105 - a directory, not a password

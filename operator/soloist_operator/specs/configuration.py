@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from soloist_operator.api.tradingbot import Markets, TradingBotSpec
 from soloist_operator.kinds import CONFIG_MAP
 from soloist_operator.objects import Object, content_hash
 from soloist_operator.settings import Venue
-from soloist_operator.specs.common import CA_FILE, BotRef, child
+from soloist_operator.specs.common import CA_FILE, CONFIG_KEY, BotRef, child
 
 VERSION = 1
 RENDERED_KEPT = 4096
@@ -29,6 +30,11 @@ class Configuration:
     """Of the files as they are: names the ConfigMap."""
     validity_hash: str
     """Of everything that decides whether the engine accepts it: no epoch, but the image. Names the check Job."""
+
+    @property
+    def approved_sha256(self) -> str:
+        """SHA-256 of the configuration file as it is mounted, in hexadecimal: the engine starts with these bytes only."""
+        return hashlib.sha256(self.files[CONFIG_KEY].encode()).hexdigest()
 
 
 def render(
@@ -48,7 +54,7 @@ def render(
             "claim_hash": claim_hash or PREFLIGHT_CLAIM_HASH,
             "epoch": epoch or PREFLIGHT_EPOCH,
         }
-    files["config.yaml"] = _text(json.dumps(document))
+    files[CONFIG_KEY] = _text(json.dumps(document))
     return Configuration(files=files, config_hash=content_hash(files), validity_hash=validity_hash)
 
 

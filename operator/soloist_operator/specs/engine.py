@@ -34,6 +34,7 @@ from soloist_operator.specs.common import (
     pod_security,
     secret_volume,
 )
+from soloist_operator.specs.configuration import Configuration
 from soloist_operator.specs.image import ResolvedImage
 
 HTTP_PORT = 8080
@@ -42,6 +43,8 @@ STOP_BUDGET_S = 30
 """Longer than the engine needs to cancel, verify and flush."""
 STARTUP_BUDGET_S = 120
 
+ENVIRONMENT_IMAGE = "SOLOIST_IMAGE"
+ENVIRONMENT_APPROVED = "SOLOIST_APPROVED_CONFIGURATION_SHA256"
 ANNOTATION_CONFIG = f"{GROUP}/config-hash"
 ANNOTATION_EPOCH = f"{GROUP}/epoch"
 ANNOTATION_STATE = f"{GROUP}/desired-state"
@@ -85,13 +88,12 @@ def stateful_set(
     *,
     image: ResolvedImage,
     service_account: str,
-    config_hash: str,
-    validity_hash: str,
+    configuration: Configuration,
     arming: Arming | None,
     lodging: Lodging = HOME,
 ) -> Object:
     """One engine or none. `OnDelete`: only the operator replaces the pod, and only after proof of death."""
-    annotations = {**(spec.pod_annotations or {}), ANNOTATION_CONFIG: config_hash}
+    annotations = {**(spec.pod_annotations or {}), ANNOTATION_CONFIG: configuration.config_hash}
     if arming is not None:
         annotations[ANNOTATION_EPOCH] = str(arming.epoch)
     template = {
@@ -100,13 +102,13 @@ def stateful_set(
             "annotations": annotations,
             "finalizers": [FENCE_FINALIZER],
         },
-        "spec": _pod_spec(bot, spec, image, service_account, config_hash, arming, lodging),
+        "spec": _pod_spec(bot, spec, image, service_account, configuration, arming, lodging),
     }
     return child(
         STATEFUL_SET,
         bot,
         bot.name,
-        annotations={ANNOTATION_VALID: validity_hash, **_avoids(lodging)},
+        annotations={ANNOTATION_VALID: configuration.validity_hash, **_avoids(lodging)},
         spec={
             "replicas": 0 if spec.state is State.STOPPED else 1,
             "serviceName": bot.name,
@@ -124,12 +126,12 @@ def _pod_spec(
     spec: TradingBotSpec,
     image: ResolvedImage,
     service_account: str,
-    config_hash: str,
+    configuration: Configuration,
     arming: Arming | None,
     lodging: Lodging,
 ) -> Object:
     volumes = [
-        config_volume(bot.config(config_hash)),
+        config_volume(bot.config(configuration.config_hash)),
         {"name": "state", "persistentVolumeClaim": {"claimName": bot.volume_claim(lodging.volume)}},
         _token_volume(),
         memory_volume("tmp", "32Mi"),
@@ -147,7 +149,7 @@ def _pod_spec(
         # The watchdog ends the engine's process, and nobody else's: it has to see it.
         pod["shareProcessNamespace"] = True
         pod["initContainers"] = [_keys_container(image), _watchdog_container(image)]
-    engine = _engine_container(spec, image)
+    engine = _engine_container(spec, image, configuration)
     if arming is not None:
         engine["volumeMounts"].append(mount("watch", WATCH_DIR, read_only=False))
     pod |= {"containers": [engine], "volumes": volumes}
@@ -220,7 +222,7 @@ def _watchdog_container(image: ResolvedImage) -> Object:
     }
 
 
-def _engine_container(spec: TradingBotSpec, image: ResolvedImage) -> Object:
+def _engine_container(spec: TradingBotSpec, image: ResolvedImage, configuration: Configuration) -> Object:
     mounts = [
         mount("config", CONFIG_DIR),
         mount("state", STATE_DIR, read_only=False),
@@ -232,14 +234,7 @@ def _engine_container(spec: TradingBotSpec, image: ResolvedImage) -> Object:
         resources = spec.resources.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
         **_container("engine", image, ["run", "--config", CONFIG_FILE], mounts, resources),
-        "env": [
-            {"name": variable, "valueFrom": {"fieldRef": {"fieldPath": path}}}
-            for variable, path in (
-                ("POD_NAME", "metadata.name"),
-                ("POD_NAMESPACE", "metadata.namespace"),
-                ("POD_UID", "metadata.uid"),
-            )
-        ],
+        "env": _environment(image, configuration),
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         "startupProbe": {**_probe("/startup", period_s=1), "failureThreshold": STARTUP_BUDGET_S},
         "readinessProbe": {**_probe("/ready", period_s=5), "failureThreshold": 2},
@@ -250,6 +245,26 @@ def _engine_container(spec: TradingBotSpec, image: ResolvedImage) -> Object:
             "terminationGracePeriodSeconds": 2,
         },
     }
+
+
+def _environment(image: ResolvedImage, configuration: Configuration) -> list[Object]:
+    """Who the engine is, what it runs from, and the only configuration that it may start with.
+
+    Both of the latter say again what the template says anyway, by its image and its ConfigMap: it changes with those alone.
+    """
+    own = [
+        {"name": variable, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+        for variable, path in (
+            ("POD_NAME", "metadata.name"),
+            ("POD_NAMESPACE", "metadata.namespace"),
+            ("POD_UID", "metadata.uid"),
+        )
+    ]
+    return [
+        *own,
+        {"name": ENVIRONMENT_IMAGE, "value": image.reference},
+        {"name": ENVIRONMENT_APPROVED, "value": configuration.approved_sha256},
+    ]
 
 
 def _probe(path: str, *, period_s: int) -> Object:

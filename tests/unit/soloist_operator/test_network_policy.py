@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from soloist_operator.api.tradingbot import TradingBotSpec
 from soloist_operator.api.validate import validate
+from soloist_operator.specs.configuration import Configuration
 from soloist_operator.specs.engine import Arming, stateful_set
 from soloist_operator.specs.image import resolve
 from soloist_operator.specs.network import network_policy
@@ -22,8 +23,7 @@ def test_every_port_of_the_engines_pod_is_open_to_the_same_peers_and_no_other() 
         spec,
         image=resolve(spec.image, SETTINGS.images),
         service_account="engine",
-        config_hash="c",
-        validity_hash="v",
+        configuration=Configuration({"config.yaml": ""}, "c", "v"),
         arming=Arming(1, "demo-key-e1-nonce"),
     )
     pod = declared["spec"]["template"]["spec"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import pytest
@@ -69,8 +70,17 @@ class Rollouts(Stage):
         self.heartbeat = Heartbeat()
 
     def image(self) -> str:
-        """The image that the next pod gets."""
-        return self.seen.stateful_set["spec"]["template"]["spec"]["containers"][0]["image"]
+        """The image that the next pod gets; whichever way it came there, what the engine is told goes with it."""
+        pod = self.seen.stateful_set["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        told = {one["name"]: one.get("value") for one in container["env"]}
+        mounted = next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config")
+        (file,) = [
+            c["data"]["config.yaml"] for c in self.seen.config_maps if c["metadata"]["name"] == mounted
+        ]
+        assert told["SOLOIST_IMAGE"] == container["image"]
+        assert told["SOLOIST_APPROVED_CONFIGURATION_SHA256"] == hashlib.sha256(file.encode()).hexdigest()
+        return container["image"]
 
     def volumes(self) -> list[dict[str, Any]]:
         return self.seen.stateful_set["spec"]["template"]["spec"]["volumes"]

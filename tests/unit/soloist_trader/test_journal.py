@@ -29,7 +29,7 @@ def test_record_numbers_never_change():
         "Started", "Intended", "Doubted", "Tombstoned", "Released", "Observed", "Found", "Booked", "Excluded",
         "PositionAdopted", "Latched", "CursorMoved", "DayBegan", "Stopped", "Contradicted",
         "Amending", "Amended", "GroupMade", "GroupChanged", "Settled", "CashAdjusted", "MarketReleased", "FeesAdjusted",
-        "VenueRecovered",
+        "VenueRecovered", "Deployed",
     ]  # fmt: skip
 
 

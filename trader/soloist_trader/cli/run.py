@@ -67,15 +67,24 @@ def run(
     """Run one engine until SIGTERM.
 
     It recovers from its journal, agrees with the venue, trades, and at the end cancels its own orders and proves that
-    none rests. While it runs, `soloist-trader ctl` asks it to halt, reduce, resume. Exit codes: 0 stopped and proven, 2 the
-    configuration, keys or state cannot be used, 3 the engine may not trade (key revoked, other epoch), 4 stopped without
+    none rests. While it runs, `soloist-trader ctl` asks it to halt, reduce, resume. With
+    SOLOIST_APPROVED_CONFIGURATION_SHA256 or SOLOIST_APPROVED_STRATEGY_SHA256 in the environment it starts only with exactly
+    that configuration file and strategy source; SOLOIST_IMAGE is what it says of its image. Exit codes: 0 stopped and
+    proven, 2 the configuration, keys or state cannot be used or are not approved, 3 the engine may not trade (key revoked, other epoch), 4 stopped without
     the proof (orders left on purpose included), 1 an error of the engine.
     """
     import uvloop  # noqa: PLC0415 `--help` does not need the engine
 
     from soloist_trader import config  # noqa: PLC0415 as above
-    from soloist_trader.errors import ConfigurationError, FatalError, KeysError, StateError  # noqa: PLC0415 as above
+    from soloist_trader.errors import (  # noqa: PLC0415 as above
+        ConfigurationError,
+        FatalError,
+        KeysError,
+        NotApprovedError,
+        StateError,
+    )
     from soloist_trader.shell import logs  # noqa: PLC0415 as above
+    from soloist_trader.shell.deployment import measure, require_approved  # noqa: PLC0415 as above
     from soloist_trader.shell.lease import LeaseAddress  # noqa: PLC0415 as above
     from soloist_trader.shell.service import (  # noqa: PLC0415 as above
         EXIT_CONFIGURATION,
@@ -95,7 +104,10 @@ def run(
         watch_dir = CLUSTER_WATCH
 
     async def live() -> int:
-        configuration = config.load(path)
+        content = config.read(path)
+        configuration = config.parse(content, path)
+        deployment = measure(content, configuration, os.environ)
+        require_approved(deployment, os.environ)
         options = Options(
             configuration,
             keys or CLUSTER_KEYS,
@@ -105,6 +117,7 @@ def run(
             os.environ.get("POD_UID", ""),
             require_lasting_state=in_cluster and not any_state_dir,
             watch_directory=watch_dir,
+            deployment=deployment,
         )
         return await Service(options).run()
 
@@ -123,6 +136,10 @@ def run(
                 level=logging.ERROR,
                 problems=error.problems,
             )
+        code = EXIT_CONFIGURATION
+    except NotApprovedError as error:
+        write_termination("NotApproved", str(error))
+        logs.log("NotApproved", f"{error} (nothing was connected)", level=logging.ERROR)
         code = EXIT_CONFIGURATION
     except KeysError as error:
         write_termination("KeysUnusable", str(error), [("spec.account", str(error))])

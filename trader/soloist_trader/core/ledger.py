@@ -95,6 +95,7 @@ class Ledger:
             records.MarketReleased: self._apply_market_released,
             records.FeesAdjusted: self._apply_fees,
             records.VenueRecovered: self._apply_nothing,
+            records.Deployed: self._apply_nothing,
         }
 
     # -- reading

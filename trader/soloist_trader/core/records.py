@@ -265,6 +265,18 @@ class VenueRecovered(NamedTuple):
     reason: str
 
 
+class Deployed(NamedTuple):
+    """What the process that just began runs: its image's reference, and SHA-256 of its configuration and its strategy's source.
+
+    A text is empty where nobody said. For people and audits: no decision depends on it.
+    """
+
+    time_ms: int
+    image: str
+    configuration_sha256: str
+    strategy_sha256: str
+
+
 Record = (
     Started
     | Intended
@@ -290,6 +302,7 @@ Record = (
     | MarketReleased
     | FeesAdjusted
     | VenueRecovered
+    | Deployed
 )
 
 RECORD_TYPES: Final[tuple[type[Record], ...]] = (
@@ -317,5 +330,6 @@ RECORD_TYPES: Final[tuple[type[Record], ...]] = (
     MarketReleased,
     FeesAdjusted,
     VenueRecovered,
+    Deployed,
 )
 """Position in this tuple is the record's number in the journal: append only."""

@@ -11,6 +11,7 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
@@ -50,6 +51,7 @@ class SnapshotCollector(Collector):
         if not snapshot:
             return
         yield _gauge("snapshot_age_seconds", "age of the state shown here", self._age_s())
+        yield _deployment(snapshot["deployment"])
         yield from _state(snapshot)
         yield from _money(snapshot)
         yield from _counters(snapshot["counters"])
@@ -59,6 +61,15 @@ class SnapshotCollector(Collector):
 
 def _gauge(name: str, document: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"soloist_{name}", document, value=value)
+
+
+def _deployment(shown: dict[str, str]) -> Metric:
+    labels = {
+        "image": shown["image"],
+        "configuration_sha256": shown["configurationSha256"],
+        "strategy_sha256": shown["strategySha256"],
+    }
+    return InfoMetricFamily("soloist_deployment", "what runs here", value=labels)
 
 
 def _state(snapshot: dict[str, Any]) -> Iterable[Metric]:

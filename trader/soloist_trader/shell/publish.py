@@ -15,6 +15,7 @@ from soloist_trader.core.units import SIDE_NAMES, STATE_RANK
 from soloist_trader.journal.quantiles import SLOW_P99_US
 from soloist_trader.journal.writer import Commit
 from soloist_trader.shell.clock import ms_to_text, now_ms
+from soloist_trader.shell.deployment import Deployment
 from soloist_trader.shell.market_choice import MarketChoice
 from soloist_trader.shell.recovery import Reconciler
 from soloist_trader.shell.runtime import Runtime
@@ -39,6 +40,7 @@ class Publisher:
         self.recovery = "CleanStart"
         self.stopping = False
         self.lease_age_ms: int | None = None
+        self.deployment = Deployment()
         self.choice: MarketChoice | None = None
         self.follower: StoreFollower | None = None
         """The process that keeps the store; None where the configuration wants none."""
@@ -134,6 +136,11 @@ class Publisher:
             "mode": self._configuration.mode,
             "strategy": self._configuration.strategy.name,
             "venueName": self._configuration.venue.name,
+            "deployment": {
+                "image": self.deployment.image,
+                "configurationSha256": self.deployment.configuration_sha256,
+                "strategySha256": self.deployment.strategy_sha256,
+            },
             "state": ledger.state,
             "latches": {
                 actor: {"state": state, "reason": why} for actor, (state, why) in ledger.latches.items()

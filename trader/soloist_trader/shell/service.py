@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from soloist_trader.core.commands import Amend, Place
 from soloist_trader.core.engine import Engine
 from soloist_trader.core.identifiers import parse_order_id
 from soloist_trader.core.ledger import Ledger
-from soloist_trader.core.records import Stopped
+from soloist_trader.core.records import Deployed, Stopped
 from soloist_trader.core.units import ACTIVE, HALTED, REDUCING
 from soloist_trader.errors import FatalError, StateError
 from soloist_trader.journal.writer import Commit, Journal
@@ -31,6 +31,7 @@ from soloist_trader.shell.assembly import make_identity, make_tape, settings, ve
 from soloist_trader.shell.clock import monotonic_ms, now_ms
 from soloist_trader.shell.control import ControlServer
 from soloist_trader.shell.crash_guard import CrashGuard
+from soloist_trader.shell.deployment import Deployment
 from soloist_trader.shell.fee_watch import FeeWatch
 from soloist_trader.shell.gate import SendGate
 from soloist_trader.shell.key_doubt import KeyDoubt
@@ -88,6 +89,8 @@ class Options:
     """Who commits; by default what the disk's own speed at start says."""
     watch_directory: Path | None = None
     """Shared memory with the watchdog; None without one."""
+    deployment: Deployment = field(default_factory=Deployment)
+    """What runs, for the journal and whoever looks; it was approved before."""
 
 
 class Service:
@@ -156,6 +159,7 @@ class Service:
             f"{configuration.mode} on {configuration.venue.name}, state in {self.options.state_directory}",
             configuration=echo(configuration),
             incarnation=self._incarnation,
+            deployment=self.options.deployment._asdict(),
         )
         if self.configuration.mode == "Live" and self.options.require_lasting_state:
             self.options.state_directory.mkdir(parents=True, exist_ok=True)
@@ -253,12 +257,14 @@ class Service:
         self.reconciler = Reconciler(self.runtime, self._started_ms)
         self.publisher = Publisher(configuration, self.identity, self.runtime, self.reconciler)
         self.publisher.choice = self.choice
+        self.publisher.deployment = self.options.deployment
         if configuration.store.follow:
             self.publisher.follower = StoreFollower(configuration.store, self.options.state_directory)
         self.publisher.watchdog = self._pulse.word
         self.publisher.recovery = "Success" if self.ledger.started is not None else "CleanStart"
         self.runtime.hold_own_events()
         self.runtime.dispatch(events.Began(now_ms()))
+        self.runtime.note(Deployed(now_ms(), *self.options.deployment))
         self._look_at_latch_file()
         if not self.runtime.flush_journal():
             raise StateError(self.journal.failed)

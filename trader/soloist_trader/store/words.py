@@ -55,6 +55,10 @@ def line(record: Record) -> Line | None:  # noqa: C901, PLR0912 one case for eac
     match record:
         case records.Started():
             return say(INFO, f"engine began: mode {record.mode}, epoch {record.epoch}")
+        case records.Deployed():
+            image = record.image or "not said"
+            hashes = f"configuration {record.configuration_sha256}, strategy {record.strategy_sha256}"
+            return say(INFO, f"engine runs: image {image}, {hashes}")
         case records.Stopped(proven=True):
             return say(INFO, f"engine stopped, nothing of ours rests: {record.message}")
         case records.Stopped():
