@@ -88,7 +88,8 @@ def test_e50_a_disk_that_fails_under_resting_orders_ends_them_and_no_order_follo
     assert bot.status()["state"] == "ACTIVE"
     bot.fill_the_disk()
     status = bot.status_when(lambda status: status["state"] == "HALTED")
-    assert (status["reason"], status["message"]) == ("Halted", "journal: the journal cannot be written")
+    assert status["reason"] == "Halted"
+    assert "File too large" in status["message"], "the disk's own words"
     assert str(bot.state) in status["journal"]["failed"]
     bot.status_when(lambda status: not status["unsettledOrders"])
     assert own_resting(bot) == set()

@@ -74,7 +74,7 @@ def record(directory, seconds):
         configuration = Bot(world, 0, 0).configuration
         process = EngineProcess(
             venue, venue.keys[0], make_signer(), configuration, disk, Random(7), Build(engine=TapedEngine), {},
-            lambda _process: None, lambda _process, why: complaints.append(why),
+            lambda _process: None, lambda _process, why: complaints.append(why), directory, None,
         )  # fmt: skip
         process.start()
         loop.call_later(seconds, loop.stop)
