@@ -30,6 +30,8 @@ class Scenario:
     """None: recovery is not what this scenario is about."""
     with_bot: bool = True
     """False: the scenario creates its bots itself."""
+    keys_left: int = 1
+    """How many keys of engines the venue accepts when all is over."""
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -43,12 +45,13 @@ def scenario(
     zombie: bool = False,
     recovery_limit_ms: int | None = None,
     with_bot: bool = True,
+    keys_left: int = 1,
 ) -> Callable[[Act], Act]:
     """Enter a function into the catalogue; the numbers are those of singleton-safety.md, section 5.3."""
 
     def enter(act: Act) -> Act:
         assert number not in SCENARIOS, number
-        SCENARIOS[number] = Scenario(number, title, act, runs, zombie, recovery_limit_ms, with_bot)
+        SCENARIOS[number] = Scenario(number, title, act, runs, zombie, recovery_limit_ms, with_bot, keys_left)
         return act
 
     return enter

@@ -33,7 +33,7 @@ class Verdict:
     double_holders: int
     """Pairs of engines whose accepted orders interleave, and pairs of epochs whose keys were usable at one time."""
     accepted_after_rearm: int
-    """Orders accepted from an engine after its replacement was armed (at the latest: had its first order accepted)."""
+    """Orders accepted with a key after the venue deleted it, which comes before any arming, or after the next engine's first order."""
     zombie_requests_rejected: int
     """Requests of a key after its deletion that the exchange refused."""
     zombie_orders_rejected: int
@@ -78,16 +78,15 @@ def judge(
     *,
     fault_ms: int,
     revocation_delay_ms: int = 0,
-    armed_ms: Mapping[int, int] | None = None,
 ) -> Verdict:
-    """Judge one account. `accepted`, `keys` and `unauthorized` are the exchange's rows; `armed_ms` is when an epoch became Active.
+    """Judge one account. `accepted`, `keys` and `unauthorized` are the exchange's rows.
 
     `revocation_delay_ms` is how long the exchange goes on accepting a deleted key (its switch, not the bound).
     """
     found = holders(accepted)
     return Verdict(
         double_holders=_interleaved(found) + _keys_at_one_time(found, keys, revocation_delay_ms),
-        accepted_after_rearm=_accepted_late(accepted, found, armed_ms or {}),
+        accepted_after_rearm=_accepted_late(accepted, found, keys, revocation_delay_ms),
         zombie_requests_rejected=len(late := _late_requests(keys, unauthorized)),
         zombie_orders_rejected=sum(
             row["method"] == "POST" and row["path"].endswith(ORDERS_PATH) for row in late
@@ -120,24 +119,29 @@ def _keys_at_one_time(found: list[Holder], keys: list[Row], revocation_delay_ms:
     return len(pairs)
 
 
-def _accepted_late(accepted: list[Row], found: list[Holder], armed_ms: Mapping[int, int]) -> int:
-    """Orders of an earlier engine at or after the arming of a later one, and orders of an epoch below one already seen."""
+def _accepted_late(
+    accepted: list[Row], found: list[Holder], keys: list[Row], revocation_delay_ms: int
+) -> int:
+    """Orders with a key that was deleted, orders of an earlier engine after a later one's first, and of an epoch below one already seen."""
+    ends = _ends(keys)
     late = 0
     for row in accepted:
         epoch, incarnation = identity(row["client_order_id"])
         mine = next(h for h in found if (h.epoch, h.incarnation) == (epoch, incarnation))
-        followers = [h for h in found if h.first_ms > mine.first_ms]
-        begins = [
-            min(h.first_ms, armed_ms.get(h.epoch, h.first_ms) if h.epoch > epoch else h.first_ms)
-            for h in followers
-        ]
+        followed = any(mine.first_ms < h.first_ms <= row["time_ms"] for h in found)
         went_down = any(h.epoch > epoch and h.first_ms <= row["time_ms"] for h in found)
-        late += went_down or (bool(begins) and row["time_ms"] >= min(begins))
+        end_ms = ends.get(row["key_id"])
+        revoked = end_ms is not None and row["time_ms"] >= end_ms + revocation_delay_ms
+        late += followed or went_down or revoked
     return late
 
 
+def _ends(keys: list[Row]) -> dict[str, int]:
+    return {row["key_id"]: row["deleted_ms"] for row in keys if row["deleted_ms"] is not None}
+
+
 def _late_requests(keys: list[Row], unauthorized: list[Row]) -> list[Row]:
-    ends = {row["key_id"]: row["deleted_ms"] for row in keys if row["deleted_ms"] is not None}
+    ends = _ends(keys)
     return [row for row in unauthorized if row["key_id"] in ends and row["time_ms"] >= ends[row["key_id"]]]
 
 
@@ -150,3 +154,15 @@ def _recovery_ms(found: list[Holder], accepted: list[Row], fault_ms: int) -> int
     mine = next(h for h in found if (h.epoch, h.incarnation) == incumbent)
     following = [h.first_ms for h in found if h.first_ms > mine.first_ms]
     return min(following) - mine.last_ms if following else None
+
+
+def time_without_a_key_ms(keys: Iterable[Row], start_ms: int, end_ms: int) -> int:
+    """How long inside [start, end] not one of these keys was accepted by the venue."""
+    covered_ms, missing = start_ms, 0
+    spans = sorted(
+        (row["created_ms"], end_ms if row["deleted_ms"] is None else row["deleted_ms"]) for row in keys
+    )
+    for begins_ms, ends_ms in spans:
+        missing += max(0, min(begins_ms, end_ms) - covered_ms)
+        covered_ms = max(covered_ms, min(ends_ms, end_ms))
+    return missing + max(0, end_ms - covered_ms)

@@ -15,6 +15,7 @@ from tests.support import eventually
 SYSTEM = release.SYSTEM_NAMESPACE
 SECOND = "soloist-operator-two"
 LOOKED_ON_S = 20
+ASLEEP_S = 60
 
 
 def _operator_pod(stage: Stage, name: str = OPERATOR) -> str:
@@ -60,8 +61,10 @@ def two_operators(stage: Stage) -> None:
             eventually(lambda: stage.epoch > epoch, 60, stage.bot.story, interval_s=0.2)
             # The first sleeps from P1 on; its twin, which has no liveness probe to wake anybody, goes on.
             with disasters.frozen(stage.cluster, _operator_pod(stage)):
+                awake_s = time.monotonic() + ASLEEP_S
                 stage.cluster.kubectl("apply", "-f", "-", input=json.dumps(twin))
                 stage.trades_again()
+                time.sleep(max(0.0, awake_s - time.monotonic()))  # it sleeps on beside an engine that trades
             after = stage.epoch
             time.sleep(LOOKED_ON_S)  # what a woken operator does wrong, it does at once
             assert stage.epoch == after, "the woken operator opened another epoch"
@@ -119,11 +122,7 @@ def claim_restored(stage: Stage) -> None:
 
 def _name_the_keys(stage: Stage, claim: str) -> None:
     """What a person does about UnknownHistory, having made sure that no other cluster trades: name the keys to revoke."""
-    rows = stage.oracle.get("/admin/keys", account=stage.account)["keys"]
-    alive = [
-        row["key_id"] for row in rows if row["name"].startswith("soloist/") and row["deleted_ms"] is None
-    ]
-    word = f"soloist.trade/revoke-key-ids={','.join(alive)}"
+    word = f"soloist.trade/revoke-key-ids={','.join(row['key_id'] for row in stage.living_keys())}"
     stage.cluster.kubectl("annotate", "--overwrite", "accountclaim", claim, word)
 
 

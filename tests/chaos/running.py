@@ -23,6 +23,8 @@ def play(cluster: Cluster, oracle: Oracle, scenario: Scenario, revision: str) ->
         scenario.act(stage)
         verdict = stage.verdict()
         failure = record.judged(scenario, verdict)
+        living = stage.living_keys()
+        assert len(living) == scenario.keys_left, f"keys that the venue still accepts: {living}"
         oracle.assert_one_live_order_per_slot(stage.account)
     except Exception as error:  # noqa: BLE001 the harness's own policy: a failed run is a result
         failure = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=4)}"

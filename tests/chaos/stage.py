@@ -144,13 +144,27 @@ class Stage:
 
     def verdict(self, *, revocation_delay_ms: int = 0) -> Verdict:
         """What the exchange saw."""
+        return self.verdict_of(self.bot, revocation_delay_ms=revocation_delay_ms)
+
+    def verdict_of(self, bot: Bot, *, revocation_delay_ms: int = 0) -> Verdict:
+        """What the exchange saw of one bot of this run."""
+        assert bot.account is not None
         return judge(
-            self.bot.accepted(),
-            self.oracle.get("/admin/keys", account=self.account)["keys"],
+            bot.accepted(),
+            self.oracle.get("/admin/keys", account=bot.account.name)["keys"],
             self.unauthorized(),
             fault_ms=self.fault_ms,
             revocation_delay_ms=revocation_delay_ms,
         )
+
+    def epoch_keys(self) -> list[dict[str, Any]]:
+        """Every key that Soloist ever made for an engine of this account."""
+        rows = self.oracle.get("/admin/keys", account=self.account)["keys"]
+        return [row for row in rows if row["name"].startswith("soloist/")]
+
+    def living_keys(self) -> list[dict[str, Any]]:
+        """Those that the venue still accepts."""
+        return [row for row in self.epoch_keys() if row["deleted_ms"] is None]
 
     def clean_up(self) -> None:
         """Delete the bots of this run, all at once."""

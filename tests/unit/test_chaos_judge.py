@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import Verdict, judge, time_without_a_key_ms
 
 
 def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "") -> dict:
@@ -29,7 +29,7 @@ def test_a_takeover_in_order_is_safe_and_its_recovery_time_is_measured() -> None
         {"key_id": "key1", "time_ms": 6001, "method": "GET", "path": "/trade-api/v2/portfolio/balance"},
         {"key_id": "unheard of", "time_ms": 6002, "method": "POST", "path": "/trade-api/v2/portfolio/events/orders"},
     ]  # fmt: skip
-    verdict = judge(GOOD, KEYS, refused, fault_ms=1500, armed_ms={2: 8000})
+    verdict = judge(GOOD, KEYS, refused, fault_ms=1500)
     assert verdict == Verdict(0, 0, 2, 1, 7000, 2)
     assert verdict.is_safe()
 
@@ -41,8 +41,10 @@ def test_a_takeover_in_order_is_safe_and_its_recovery_time_is_measured() -> None
         pytest.param(GOOD, [key(1, None), key(2, None)], {}, 1, 0, id="the old key was never deleted"),
         pytest.param(GOOD, [key(1, 9001), key(2, None)], {}, 1, 0, id="deleted after the new engine's first order"),
         pytest.param(GOOD, KEYS, {"revocation_delay_ms": 4500}, 1, 0, id="deleted, and still accepted"),
-        pytest.param([*GOOD[:2], order(8500, 1, "a"), *GOOD[2:]], KEYS, {"armed_ms": {2: 8000}}, 0, 1,
-                     id="an order between the arming and the first order of the new engine"),
+        pytest.param([*GOOD[:2], order(5000, 1, "a"), *GOOD[2:]], KEYS, {}, 0, 1,
+                     id="an order with a deleted key, before the first order of the new engine"),
+        pytest.param([*GOOD[:2], order(5900, 1, "a"), *GOOD[2:]], KEYS, {"revocation_delay_ms": 900}, 0, 1,
+                     id="an order with a deleted key, later than the venue said"),
         pytest.param([*GOOD, order(9800, 1, "c")], KEYS, {}, 0, 1, id="an epoch goes down"),
         pytest.param([order(1000, 1, "a"), order(2000, 1, "b"), order(2500, 1, "a")], [key(1, None)], {}, 1, 1,
                      id="two engines with one key"),
@@ -57,3 +59,23 @@ def test_what_must_never_happen_is_counted(accepted, keys, options, double, late
 def test_a_recovery_that_did_not_happen_has_no_time() -> None:
     assert judge(GOOD[:2], KEYS, [], fault_ms=1500).recovery_ms is None
     assert judge(GOOD, KEYS, [], fault_ms=500).recovery_ms is None
+
+
+def test_an_order_that_a_slow_venue_still_accepts_is_its_own_doing() -> None:
+    accepted = [*GOOD[:2], order(5899, 1, "a"), *GOOD[2:]]
+    assert judge(accepted, KEYS, [], fault_ms=1500, revocation_delay_ms=900).is_safe()
+
+
+@pytest.mark.parametrize(
+    ("spans", "missing_ms"),
+    [
+        pytest.param([(0, 500), (400, None)], 0, id="overlapping"),
+        pytest.param([(0, 500), (500, None)], 0, id="in the same millisecond"),
+        pytest.param([(0, 500), (560, None)], 60, id="a hole"),
+        pytest.param([(150, 500), (400, 900)], 150, id="begins late and ends early"),
+        pytest.param([], 900, id="no key at all"),
+    ],
+)
+def test_the_time_without_a_key_is_summed(spans, missing_ms) -> None:
+    keys = [{"created_ms": begins, "deleted_ms": ends} for begins, ends in spans]
+    assert time_without_a_key_ms(keys, 100, 1000) == missing_ms
