@@ -298,7 +298,7 @@ class _Socket(WebSocketClient):
         if self.process.dead or self.dropped:
             return
         self.deliver(payload)
-        self.read_ended(0)
+        self.read_ended()
 
 
 class MemoryEdge(LiveEdge):

@@ -27,6 +27,9 @@ __all__ = [
 _MAX_SUBACCOUNT = 63
 _SEGMENT = re.compile(r"[A-Za-z0-9._~:-]{1,128}\Z")
 
+_ADDRESS_S: Final = 1.0
+"""How long one address may say nothing while others wait behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -54,9 +57,6 @@ class Endpoint:
                 f"{parts.scheme}://{parts.hostname}: the URL may have neither user, query nor fragment"
             )
         return cls(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"), parts.scheme == schemes[1])
-
-
-_ADDRESS_S: Final = 1.0
 
 
 @dataclass(slots=True)

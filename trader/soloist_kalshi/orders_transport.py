@@ -65,7 +65,7 @@ class ConnectionPool:
         ca_file: str | None = None,
         clock: ServerClock | None = None,
         connections: int = 32,
-        hottest: tuple[str, str] = ("", ""),
+        hottest: tuple[str, str],
     ) -> None:
         self.clock = clock if clock is not None else ServerClock()
         self._endpoint = Endpoint.parse(base_url)

@@ -154,7 +154,7 @@ class _Listener(picows.WSListener):
             if payload:
                 self._client.deliver(payload)
             if frame.last_in_buffer:
-                self._client.read_ended(self._client.read_age_ms())
+                self._client.read_ended()
         elif kind is picows.WSMsgType.CLOSE:
             self._client.closed_by_venue(frame.get_close_code(), frame.get_close_reason())
             transport.send_close(frame.get_close_code())
@@ -301,7 +301,8 @@ class WebSocketClient:
     def renew(self) -> None:
         """Change over to a second connection, signed with the key of this moment (after a rotation); the first serves until it is open.
 
-        One that cannot be opened changes nothing: the first goes on, and its end makes `run` connect as ever.
+        Where nobody can be reached the first goes on, and its end makes `run` connect as ever. Where the venue refuses the key, the first
+        ends at once: `run` is refused, too, and tells `on_closed`.
         """
         if not self.is_open:
             self.disconnect()
@@ -313,7 +314,7 @@ class WebSocketClient:
         try:
             successor = await self._dial()
         except (VenueUnauthorized, VenueForbidden):
-            self.disconnect()  # `run` hears the same, and tells `on_closed`
+            self.disconnect()
             return
         except VenueError as error:
             _log.warning("no second connection with the new key, the first goes on: %s", error)
@@ -385,9 +386,9 @@ class WebSocketClient:
         began_ns = self._read_began_ns
         return (time.monotonic_ns() - began_ns) // 1_000_000 if began_ns else 0
 
-    def read_ended(self, took_ms: int) -> None:
-        """Tell the consumer that no further frame of this read follows; `took_ms` is what handling it cost."""
-        self._read_began_ns = 0
+    def read_ended(self) -> None:
+        """Tell the consumer that no further frame of this read follows, and note what handling it cost."""
+        took_ms, self._read_began_ns = self.read_age_ms(), 0
         self._backoff.succeeded()
         self.longest_read_ms = max(self.longest_read_ms, took_ms)
         if took_ms > self.policy.slow_read_ms:

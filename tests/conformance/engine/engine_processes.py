@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from soloist_kalshi.rest import RestClient
@@ -189,8 +189,12 @@ class Bot:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("KUBERNETES", "POD_"))
         }
-        with self.log_file.open("wb") as log:
+        with self.log_sink() as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+    def log_sink(self) -> IO[bytes]:
+        """Where the next process writes its log; the process has a copy, so this one is closed."""
+        return self.log_file.open("wb")
 
     def log(self) -> list[dict[str, Any]]:
         lines = self.log_file.read_text().splitlines()

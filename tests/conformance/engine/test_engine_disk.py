@@ -1,13 +1,12 @@
 """Card E50: the disk under a running engine begins to fail, for real; the exchange's log judges."""
 
-import os
 import resource
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.engine.engine_processes import BIN, PATIENCE_S, Bot
+from tests.conformance.engine.engine_processes import PATIENCE_S, Bot
 from tests.conformance.engine.watchdog_processes import RESTING
 from tests.support import eventually
 
@@ -19,22 +18,11 @@ EXIT_UNPROVEN = 4
 class PipedBot(Bot):
     """Its log goes through a pipe: the limit on files is then on nothing but its state."""
 
-    def start(self):
-        self.runs += 1
-        command = [
-            BIN / "soloist-trader", "run", "--config", self.config, "--keys", self.keys, "--state-dir", self.state,
-            "--admin", "127.0.0.1:0",
-        ]  # fmt: skip
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("KUBERNETES", "POD_"))
-        }
+    def log_sink(self):
         with self.log_file.open("wb") as log:
             writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
         self.writers = [*getattr(self, "writers", []), writer]
-        with writer.stdin:
-            self.process = subprocess.Popen(
-                command, stdout=writer.stdin, stderr=subprocess.STDOUT, env=environment
-            )
+        return writer.stdin
 
     def close(self):
         super().close()
