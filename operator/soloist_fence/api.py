@@ -90,6 +90,8 @@ EVIDENCE_LIMIT_BYTES = 2048
 
 REVOKE_KEY_IDS_ANNOTATION = "soloist.trade/revoke-key-ids"
 """On an AccountClaim, written by a person: the exact ids of foreign keys that the next takeover is to delete, separated by commas."""
+STILL_ACCEPTED = "stillAcceptedMs"
+"""A count of an evidence: how long the venue went on accepting a deleted key, where that was longer than D_rev."""
 SHOWN_KEY_IDS = 5
 """How many key ids an evidence names."""
 
@@ -328,7 +330,8 @@ class FenceArguments:
     """The command line of takeover, rotate, release and audit; the operator writes it, `soloist-fence` reads it.
 
     `secret_name` is the epoch Secret: made by a takeover, changed by a rotation. `slots_dir` is where a rotation finds
-    that Secret mounted; a takeover may find the last Active epoch's there (an optional volume), to prove that its key ended. `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
+    that Secret mounted; a takeover may find the last Active epoch's there (an optional volume), to prove that its key ended.
+    `revocation_bound_ms` is the venue profile's D_rev. `key_type` is `ed25519` or `rsa`.
     """
 
     claim: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from soloist_fence.api import Reason, order_epoch
+from soloist_fence.api import STILL_ACCEPTED, Reason, order_epoch
 from soloist_fence.attempt import Attempt, higher_epoch, still_ours
 from soloist_fence.commands import (
     CancelOrder,
@@ -30,7 +30,6 @@ FLIGHT_MS = 1_000
 venue's clock (half a second)."""
 LOOK_PAUSE_MS = 250
 PROBE_PAUSE_MS = 1_000
-PROBE_MARGIN_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class Quiet:
     orders_cancelled: int
     groups_deleted: int
     keys_proven: int
+    still_accepted_ms: int = 0
+    """How long after its deletion a key was still accepted, at least; 0 when the venue kept D_rev."""
 
 
 def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
@@ -48,14 +49,15 @@ def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
 
     Raises HigherEpoch again: after a restored backup a zombie may have traded above our epoch since the sweep looked, with
     a key that was deleted by an attempt of which nothing is left (tests/model found it). Raises NotConfirmed when a known old
-    key is still accepted, or when an old order still rests at the deadline.
+    key is still accepted at the deadline, or an old order still rests: a venue slower than D_rev is waited for until then.
     """
     elapsed_ms = (yield from Now().ask()) - verified_ms
     if elapsed_ms < attempt.revocation_bound_ms:
         yield from Sleep(attempt.revocation_bound_ms - elapsed_ms).ask()
     settled_ms = (yield from VenueTime().ask()) + FLIGHT_MS
+    late_ms = 0
     for key in attempt.old_keys:
-        yield from prove_revoked(attempt, key)
+        late_ms = max(late_ms, (yield from prove_revoked(attempt, key, verified_ms, attempt.deadline_ms)))
     groups = yield from delete_old_groups(attempt)
     cancelled: set[str] = set()
     previous: tuple[OrderSighting, ...] | None = None
@@ -67,7 +69,7 @@ def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
         resting = [order for order in ours if order.resting]
         unsettled = bool(resting) or listing.as_of_ms <= settled_ms
         if not unsettled and ours == previous:
-            return Quiet(len(ours), len(cancelled), groups, len(attempt.old_keys))
+            return Quiet(len(ours), len(cancelled), groups, len(attempt.old_keys), late_ms)
         previous = None if unsettled else ours
         if unsettled and (yield from Now().ask()) >= attempt.deadline_ms:
             raise not_quiet(resting)
@@ -113,15 +115,23 @@ def not_quiet(resting: list[OrderSighting]) -> FenceError:
     )
 
 
-def prove_revoked(attempt: Attempt, key: IssuedKey) -> Machine[None]:
-    """Sign a read with a deleted key until the venue refuses it. Raises NotConfirmed when it goes on accepting it."""
-    give_up_ms = (yield from Now().ask()) + attempt.revocation_bound_ms + PROBE_MARGIN_MS
+def prove_revoked(attempt: Attempt, key: IssuedKey, deleted_ms: int, give_up_ms: int) -> Machine[int]:
+    """Sign a read with a key that was deleted before `deleted_ms` until the venue refuses it, at the latest at `give_up_ms`.
+
+    Returns how long after `deleted_ms` it was still accepted, 0 for never. Raises NotConfirmed when it goes on being accepted;
+    `counts.stillAcceptedMs` then tells the operator that a higher bound, not another attempt, is what it takes.
+    """
+    still_accepted_ms = 0
     while (yield from ProbeKey(key).ask()):
-        if (yield from Now().ask()) >= give_up_ms:
+        now_ms = yield from Now().ask()
+        still_accepted_ms = now_ms - deleted_ms
+        if now_ms >= give_up_ms:
             raise FenceError(
                 Reason.NOT_CONFIRMED,
-                f"the venue still accepts the deleted key {key.key_id} after {attempt.revocation_bound_ms + PROBE_MARGIN_MS} ms: "
-                "revocationBoundMs of the venue profile is too small (soloist-fence measure-revocation), or the venue does not "
-                "revoke keys",
+                f"the venue still accepts the deleted key {key.key_id} after {still_accepted_ms} ms: revocationBoundMs of the venue "
+                f"profile ({attempt.revocation_bound_ms}) has to be higher (soloist-fence measure-revocation)",
+                counts={STILL_ACCEPTED: still_accepted_ms},
+                key_ids=[key.key_id],
             )
         yield from Sleep(min(PROBE_PAUSE_MS, max(attempt.revocation_bound_ms // 4, 50))).ask()
+    return still_accepted_ms

@@ -42,6 +42,8 @@ CONFIRM_MS = 240_000
 """A changed Secret reaches the pod within about 90 s (kubelet sync and cache); the engine needs seconds more."""
 PROPAGATION_MS = 100_000
 """After a slot was taken back, an engine may still see it for this long, and switch to it."""
+PROBE_MARGIN_MS = 5_000
+"""The engine trades on meanwhile, so a rotation does not wait for a venue that is slower than D_rev by more than this."""
 
 _ACTIVE = "Active"
 
@@ -266,7 +268,9 @@ def hand_over(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machin
         )
     yield from still_ours(attempt)
     yield from DeleteKey(old.key_id).ask()
-    yield from prove_revoked(attempt, IssuedKey(old.key_id, old.private_key_pem))
+    deleted_ms = yield from Now().ask()
+    give_up_ms = deleted_ms + attempt.revocation_bound_ms + PROBE_MARGIN_MS
+    yield from prove_revoked(attempt, IssuedKey(old.key_id, old.private_key_pem), deleted_ms, give_up_ms)
 
 
 def take_back(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machine[None]:

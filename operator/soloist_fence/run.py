@@ -12,6 +12,7 @@ from typing import Any
 from soloist_kalshi.signing import Signer
 
 from soloist_fence.api import (
+    STILL_ACCEPTED,
     Evidence,
     FenceArguments,
     IdentifyArguments,
@@ -146,10 +147,16 @@ async def _run_machine(
     if verb is Verb.TAKEOVER:
         attempt = replace(attempt, old_keys=read_known_keys(slots_dir, below=attempt.epoch))
         published = await drive(takeover(attempt, bot), world, terminating)
+        said = f"key {published.key_id} is the only one that may trade subaccount {attempt.subaccount}"
+        if late_ms := published.counts.get(STILL_ACCEPTED):
+            said += (
+                f"; the venue accepted the deleted key for {late_ms} ms, longer than revocationBoundMs "
+                f"({attempt.revocation_bound_ms}): raise it above that"
+            )
         return _success(
             arguments,
             Outcome.PUBLISHED,
-            f"key {published.key_id} is the only one that may trade subaccount {attempt.subaccount}",
+            said,
             key_id=published.key_id,
             secret_name=published.secret_name,
             counts=dict(published.counts),

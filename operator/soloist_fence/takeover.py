@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from soloist_fence.api import (
     LEAST_SCOPES,
     REVOKE_KEY_IDS_ANNOTATION,
+    STILL_ACCEPTED,
     EpochSecret,
     Reason,
     Slot,
@@ -114,6 +115,7 @@ def takeover(attempt: Attempt, bot: str) -> Machine[Published]:
             "ordersCancelled": quiet.orders_cancelled,
             "groupsDeleted": quiet.groups_deleted,
             "oldKeysProven": quiet.keys_proven,
+            **({STILL_ACCEPTED: quiet.still_accepted_ms} if quiet.still_accepted_ms else {}),
         },
         durations_ms={
             "sweep": swept_ms - started_ms,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, Evidence, Reason, claim_name_of
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, STILL_ACCEPTED, Evidence, Reason, claim_name_of
 
 from soloist_operator.api.status import Phase
 from soloist_operator.kinds import ACCOUNT_CLAIM
@@ -279,3 +279,11 @@ def _recorded(claim: Object, evidence: Mapping[str, Any], *, now: str, outcome: 
 def highest_seen(claim: Object) -> int:
     """The highest epoch that the last attempt met at the venue (`HigherEpoch`), 0 when it met none above its own."""
     return int(dig(claim, "status", "evidence", "counts", "highestEpoch") or 0)
+
+
+def still_accepted_ms(claim: Object) -> int:
+    """How long after its deletion the last attempt still saw a key accepted, 0 when it saw none or went on to publish."""
+    evidence = dig(claim, "status", "evidence") or {}
+    if evidence.get("reason") != Reason.NOT_CONFIRMED:
+        return 0
+    return int((evidence.get("counts") or {}).get(STILL_ACCEPTED, 0))

@@ -269,6 +269,10 @@ class FenceParameters:
             orders=self.orders,
         )
 
+    def is_refuted(self, claim: Object) -> bool:
+        """Whether the last attempt saw a deleted key accepted for longer than the bound."""
+        return claims.still_accepted_ms(claim) > self.revocation_bound_ms
+
 
 def walk(
     observed: Observed,
@@ -290,6 +294,9 @@ def walk(
     )
     doing = no("Fencing", f"{verb.value} of epoch {epoch} is under way (Job {job_name})")
     match step:
+        case attempts.OpenEpoch() if verb is Verb.TAKEOVER and fence.is_refuted(claim):
+            # Its Secret is gone, so no later attempt could ask for that key again: only a bound that covers it is safe.
+            return NotArmed(last_failure(claim), attempts.LONGEST_PAUSE_S)
         case attempts.OpenEpoch():
             following = claims.opened(
                 claim,
@@ -303,7 +310,10 @@ def walk(
             swap = SwapClaim(following, f"opens epoch {opens.epoch}: {why}", opens=opens)
             return NotArmed(no("Fencing", f"epoch {opens.epoch} is opened"), 0.0, (swap,), "opening an epoch")
         case attempts.StartJob():
-            job = fence_job(observed.ref, verb, fence.arguments(observed, claim), setup)
+            last_secret = dig(claim, "status", "secretName")
+            job = fence_job(
+                observed.ref, verb, fence.arguments(observed, claim), setup, last_secret=last_secret
+            )
             return NotArmed(doing, 0.0, (Create(JOB, job),), f"starting Job {job_name}")
         case attempts.RecordJob(job_uid):
             swap = SwapClaim(claims.started(claim, job_uid=job_uid), "names the attempt's Job")

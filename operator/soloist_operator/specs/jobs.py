@@ -88,18 +88,24 @@ def check_job(
     )
 
 
-def fence_job(bot: BotRef, verb: Verb, arguments: FenceArguments, setup: FenceSetup) -> Object:
-    """One attempt of a takeover, or a release. The nonce on the Job tells it from a Job of an earlier life of its name."""
+def fence_job(
+    bot: BotRef, verb: Verb, arguments: FenceArguments, setup: FenceSetup, *, last_secret: str | None
+) -> Object:
+    """One attempt of a takeover, or a release. The nonce on the Job tells it from a Job of an earlier life of its name.
+
+    A takeover mounts the last Active epoch's Secret, if it is still there: with its key the venue's refusal can be shown.
+    """
     name = bot.release(arguments.epoch) if verb is Verb.RELEASE else bot.fence(arguments.epoch)
+    pod = _fence_pod(arguments.to_args(verb), setup)
+    if verb is Verb.TAKEOVER and last_secret:
+        _mount_epoch_key(pod, last_secret)
     return child(
         JOB,
         bot,
         name,
         Component.FENCE,
         annotations={ANNOTATION_NONCE: arguments.nonce},
-        spec=_job_spec(
-            bot, Component.FENCE, _fence_pod(arguments.to_args(verb), setup), verb.active_deadline_s
-        ),
+        spec=_job_spec(bot, Component.FENCE, pod, verb.active_deadline_s),
     )
 
 
@@ -150,8 +156,7 @@ def reap_job(bot: BotRef, arguments: FenceArguments, setup: FenceSetup) -> Objec
 def rotation(bot: BotRef, plan: Rotation, arguments: FenceArguments, setup: FenceSetup) -> Object:
     """The CronJob that replaces the key; `kubectl create job --from` it works at any time."""
     pod = _fence_pod(arguments.to_args(Verb.ROTATE), setup)
-    pod["volumes"].append(secret_volume("epoch-key", arguments.secret_name))
-    pod["containers"][0]["volumeMounts"].append(mount("epoch-key", SECRET_DIR))
+    _mount_epoch_key(pod, arguments.secret_name)
     return _cron_job(
         bot,
         bot.rotation,
@@ -162,6 +167,11 @@ def rotation(bot: BotRef, plan: Rotation, arguments: FenceArguments, setup: Fenc
         suspend=plan.suspend,
         kept=2,
     )
+
+
+def _mount_epoch_key(pod: Object, secret: str) -> None:
+    pod["volumes"].append(secret_volume("epoch-key", secret))
+    pod["containers"][0]["volumeMounts"].append(mount("epoch-key", SECRET_DIR))
 
 
 def _cron_job(

@@ -272,7 +272,17 @@ def test_a_venue_that_does_not_revoke_is_noticed():
     error = refused(world, replace(attempt, old_keys=(IssuedKey(old, "pem"),)))
     assert error.reason is Reason.NOT_CONFIRMED
     assert "measure-revocation" in error.message
+    assert error.counts["stillAcceptedMs"] > attempt.revocation_bound_ms
+    assert error.key_ids == (old,)
     assert not world.published()
+
+
+def test_a_venue_slower_than_its_bound_is_waited_for_and_told():
+    world, attempt, old = second_arm()
+    world.venue.revocation_ms = 20 * attempt.revocation_bound_ms
+    published = run(takeover(replace(attempt, old_keys=(IssuedKey(old, "pem"),)), BOT), world)
+    assert published.counts["stillAcceptedMs"] > attempt.revocation_bound_ms
+    assert world.now_ms >= world.venue.deleted_ms[old] + world.venue.revocation_ms
 
 
 def named(world, *key_ids):

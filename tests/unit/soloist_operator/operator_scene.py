@@ -213,6 +213,7 @@ class Stage:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.seen = observed(spec)
+        self.settings = SETTINGS
         self.memory = AttemptMemory()
         self.heartbeat = Heartbeat()
         self.now_s = 0.0
@@ -231,7 +232,7 @@ class Stage:
         restored = (
             self.after_restore and claim is not None and not self.memory.renewed(claim["metadata"]["name"])
         )
-        return Context(SETTINGS, self.now, self.heartbeat, views, restored=restored, watch=self.watch)
+        return Context(self.settings, self.now, self.heartbeat, views, restored=restored, watch=self.watch)
 
     def _view(self, verb: Verb) -> AttemptView:
         return attempt_view(self.memory, self.seen, verb, f"nonce{self._versions:08d}", self.now_s)

@@ -222,7 +222,9 @@ def effect(spec: dict[str, Any]) -> dict[str, Any]:
     if account is not None and claim is not None:
         fence = fence_parameters(seen, account, settings.venues[model.venue])
         setup = desired.fence_setup(seen, wanted, settings)
-        found["fence"] = fence_job(seen.ref, Verb.TAKEOVER, fence.arguments(seen, claim), setup)
+        found["fence"] = fence_job(
+            seen.ref, Verb.TAKEOVER, fence.arguments(seen, claim), setup, last_secret="demo-key-e1-nonce1"
+        )
         found["rotation"] = [
             a.body for a in desired.rotation(seen, wanted, settings, fence, claim) if isinstance(a, Apply)
         ]

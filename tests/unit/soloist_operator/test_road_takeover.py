@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from soloist_operator.attempts import AttemptMemory
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.heartbeat import Heartbeat
 from soloist_operator.plan import Again, ForceDelete, SetFinalizer
@@ -129,6 +130,48 @@ def armed_above() -> Stage:
     stage.run()
     stage.see_stateful_set()
     return stage
+
+
+def fence_pod(stage: Stage, epoch: int) -> dict[str, Any]:
+    job = stage.job(f"-fence-e{epoch}")
+    assert job is not None
+    return dict(job["spec"]["template"]["spec"])
+
+
+def test_the_fence_holds_the_last_key_to_see_it_refused() -> None:
+    stage = trading()
+    assert not any(v["name"] == "epoch-key" for v in fence_pod(stage, 1)["volumes"]), "there was none before"
+    last = stage.seen.claim["status"]["secretName"]
+    lose_the_node(stage)
+    stage.settle()
+    pod_spec = fence_pod(stage, 2)
+    held = next(v["secret"] for v in pod_spec["volumes"] if v["name"] == "epoch-key")
+    assert (held["secretName"], held["optional"]) == (last, True), "an earlier attempt may have deleted it"
+    mounts = {m["name"]: m["mountPath"] for m in pod_spec["containers"][0]["volumeMounts"]}
+    assert f"--slots-dir={mounts['epoch-key']}" in pod_spec["containers"][0]["args"]
+
+
+def test_a_venue_slower_than_the_bound_is_no_case_for_another_attempt() -> None:
+    """The Secret of the old key is gone after the first one: the next would see nothing, wait too briefly and arm."""
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    told = stage.evidence(
+        "Failed", "NotConfirmed", message="still accepted", counts={"stillAcceptedMs": 118_000}
+    )
+    stage.end_job("-fence-e2", told, exit_code=1)
+    stage.settle()
+    stage.memory = AttemptMemory()  # an operator that starts again knows no more than the claim
+    stage.now_s += 3600
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 2
+    assert stage.job("-fence-e3") is None
+    assert stage.condition("Fenced")["reason"] == "NotConfirmed"
+    venue = stage.settings.venues["simulator"]
+    longer = venue.model_copy(update={"revocation_bound_ms": 150_000})
+    stage.settings = stage.settings.model_copy(update={"venues": {"simulator": longer}})
+    stage.settle()
+    assert "--revocation-bound-ms=150000" in fence_pod(stage, 3)["containers"][0]["args"]
 
 
 def test_a_pod_below_the_published_epoch_may_be_deleted_by_force() -> None:
