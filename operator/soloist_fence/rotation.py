@@ -168,9 +168,12 @@ def _renewed_after(
 # ---------------------------------------------------------------------------------------------- the steps
 
 
-def judge(attempt: Attempt, keys: tuple[VenueKey, ...], expected: frozenset[str]) -> list[VenueKey]:
+def judge(
+    attempt: Attempt, keys: tuple[VenueKey, ...], expected: frozenset[str], reaches: int | None
+) -> list[VenueKey]:
     """What the key list says about a rotation, pure: the keys of this epoch that are in no slot.
 
+    `reaches` is the subaccount that our keys are bound to, None for the whole account: a threat is judged there.
     Raises FenceError: HigherEpoch, Conflict (a threatening key that is not of this claim, or of an older epoch), and
     SecretMoved when a slot's key is missing: this epoch was swept, and nothing of it may live on.
     """
@@ -191,7 +194,7 @@ def judge(attempt: Attempt, keys: tuple[VenueKey, ...], expected: frozenset[str]
     threats = [
         key
         for key in keys
-        if key.key_id not in of_epoch | expected and attempt.threat(key, subaccount=attempt.subaccount)
+        if key.key_id not in of_epoch | expected and attempt.threat(key, subaccount=reaches)
     ]
     if threats:
         raise conflict(attempt, threats)
@@ -201,7 +204,7 @@ def judge(attempt: Attempt, keys: tuple[VenueKey, ...], expected: frozenset[str]
 def reap_leftovers(attempt: Attempt, secret: _Secret) -> Machine[int]:
     """Delete the keys of this epoch that no slot holds; returns how many there were."""
     slot_keys = frozenset(slot.key_id for slot in secret.slots)
-    leftovers = judge(attempt, (yield from ListKeys().ask()), slot_keys)
+    leftovers = judge(attempt, (yield from ListKeys().ask()), slot_keys, attempt.subaccount)
     if not leftovers:
         return 0
     yield from still_ours(attempt)
@@ -224,12 +227,12 @@ def introduce(attempt: Attempt, secret: _Secret) -> Machine[None]:
     yield from still_ours(attempt)
     generation = secret.generation + 1
     name = venue_key_name(attempt.cluster_id, attempt.claim, attempt.epoch, generation, attempt.nonce)
-    key, _ = yield from issue(attempt, name)
+    key, reaches = yield from issue(attempt, name)
     try:
         if attempt.key_list_lag_ms:
             yield from Sleep(attempt.key_list_lag_ms).ask()
         yield from still_ours(attempt)
-        only_slots_and(key, attempt, secret, (yield from ListKeys().ask()))
+        only_slots_and(key, attempt, secret, (yield from ListKeys().ask()), reaches)
     except FenceError:
         yield from DeleteKey(key.key_id).ask()
         raise
@@ -244,9 +247,11 @@ def introduce(attempt: Attempt, secret: _Secret) -> Machine[None]:
         raise
 
 
-def only_slots_and(key: IssuedKey, attempt: Attempt, secret: _Secret, keys: tuple[VenueKey, ...]) -> None:
+def only_slots_and(
+    key: IssuedKey, attempt: Attempt, secret: _Secret, keys: tuple[VenueKey, ...], reaches: int | None
+) -> None:
     """The check after create, pure: of this claim exactly the slot keys and `key` are listed. Raises FenceError."""
-    raced = judge(attempt, keys, frozenset({key.key_id, *(slot.key_id for slot in secret.slots)}))
+    raced = judge(attempt, keys, frozenset({key.key_id, *(slot.key_id for slot in secret.slots)}), reaches)
     if raced:
         raise FenceError(
             Reason.SECRET_MOVED,

@@ -259,3 +259,22 @@ def test_polling_waits_between_looks():
     looks = sum(isinstance(c, ReadLease) for c in world.performed)
     pauses = sum(isinstance(c, Sleep) for c in world.performed)
     assert looks < pauses + 10
+
+
+def test_a_key_for_the_whole_account_is_withdrawn_when_another_subaccount_gets_one_meanwhile():
+    world, attempt = trading()
+    world.venue.restricted_keys = False
+    secret = mounted(world, attempt)
+
+    def before(world, command):
+        if isinstance(command, GenerateKey) and command.subaccount is None:
+            world.keys["neighbour"] = VenueKey(
+                "neighbour", "somebody's", frozenset({"read", "write"}), attempt.subaccount + 1
+            )
+
+    world.before = before
+    error = refused(world, attempt)
+    assert (error.reason, error.key_ids) == (Reason.CONFLICT, ("neighbour",))
+    assert world.accepted() >= {"key-1"}
+    assert "key-2" not in world.keys
+    assert mounted(world, attempt) == secret

@@ -168,6 +168,31 @@ async def test_a_swap_of_the_directory_switches_once_the_new_key_is_proven(tmp_p
         watching.cancel()
 
 
+async def test_a_swap_during_the_reading_is_not_missed(tmp_path, monkeypatch):
+    """A rotation would wait for a confirmation that never comes."""
+    monkeypatch.setattr(keyring_module, "POLL_S", 0.005)
+    venue = Venue("key-1", "key-2")
+    keys = ring(tmp_path, [1], venue)
+    await keys.prove()
+
+    def swapped_right_after(files):
+        slots = load_slots(files)
+        monkeypatch.setattr(keyring_module, "load_slots", load_slots)
+        copy_keys(secret(tmp_path / "both", [1, 2]), tmp_path / "keys")
+        return slots
+
+    monkeypatch.setattr(keyring_module, "load_slots", swapped_right_after)
+    keys.load()
+    switched = asyncio.Event()
+    watching = asyncio.create_task(keys.watch(switched.set))
+    try:
+        async with asyncio.timeout(4):
+            await switched.wait()
+        assert keys.key_id == "key-2"
+    finally:
+        watching.cancel()
+
+
 def test_status_says_when_no_engine_answers():
     result = CliRunner().invoke(main, ["status", "--url", "http://127.0.0.1:9"])
     assert result.exit_code == 1

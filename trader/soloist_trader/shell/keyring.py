@@ -27,6 +27,13 @@ Verify = Callable[[Signer], Awaitable[None]]
 """A signed read with one key; raises VenueError."""
 
 
+def _fingerprint(files: Path) -> object:
+    try:
+        return files, files.stat().st_mtime_ns
+    except OSError:
+        return files, 0
+
+
 class KeyRing:
     """The keys of one engine. `source` is what every client signs with."""
 
@@ -59,27 +66,24 @@ class KeyRing:
 
     def load(self) -> list[KeySlot]:
         """Read the directory, without asking the venue. Raises KeysError, and FatalError for a key of another epoch."""
-        slots = load_slots(self.directory)
-        epoch_file = resolve(self.directory) / "epoch"
+        files = resolve(
+            self.directory
+        )  # once: a swap during this reading is another set, which `watch` then finds
+        seen = _fingerprint(files)
+        slots = load_slots(files)
+        epoch_file = files / "epoch"
         if epoch_file.exists():
             epoch = epoch_file.read_text(encoding="utf-8").strip()
             if epoch != str(self._epoch):
                 raise FatalError(
                     "EpochMismatch", f"the key is of epoch {epoch}, the configuration of {self._epoch}"
                 )
-        self._seen = self._fingerprint()
+        self._seen = seen
         newest = slots[-1]
         if not hasattr(self, "source"):
             self.source = SignerSource(newest.signer, newest.generation)
             self.source.load(slots)
         return slots
-
-    def _fingerprint(self) -> object:
-        files = resolve(self.directory)
-        try:
-            return files, files.stat().st_mtime_ns
-        except OSError:
-            return files, 0
 
     async def prove(self) -> None:
         """Choose the key at start: newest first. Waits while the venue cannot be reached.
@@ -132,7 +136,7 @@ class KeyRing:
         """Follow the directory: load when `current` moves, switch after a signed read with the newer key."""
         while True:
             await asyncio.sleep(POLL_S)
-            if self._fingerprint() == self._seen:
+            if _fingerprint(resolve(self.directory)) == self._seen:
                 continue
             try:
                 self.source.load(self.load())
