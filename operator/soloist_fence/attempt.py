@@ -142,6 +142,16 @@ def same_account(claim: ClaimView, keys: Iterable[VenueKey]) -> None:
         raise ambiguous(bound, markers(keys))
 
 
+def still_named(claim: ClaimView, keys: Iterable[VenueKey]) -> None:
+    """Raise IdentityAmbiguous unless the listing shows the marker that the claim is bound to, whatever else it shows.
+
+    Less than `same_account`: it keeps a key of another account from vouching for this one.
+    """
+    bound = None if claim.identity is None else marker_of(claim.identity)
+    if bound is not None and bound not in (found := markers(keys)):
+        raise ambiguous(bound, found)
+
+
 def ambiguous(bound: str | None, found: list[str]) -> FenceError:
     """The failure for markers that do not name the account without doubt."""
     shown = ", ".join(found[:_SHOWN_KEYS]) or "none"

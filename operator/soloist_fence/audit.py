@@ -18,6 +18,8 @@ from soloist_fence.errors import FenceError
 from soloist_fence.takeover import LISTING_PAUSE_MS, SWEEP_ROUNDS, known_nonces, unknown_nonces, zombie_keys
 
 _ACTIVE = "Active"
+LOOK_BACK_S = 1_800
+"""Two periods of the CronJob: one that was late or failed leaves no gap."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def audit(attempt: Attempt, *, reap: bool) -> Machine[Audited]:
     reaped = 0
     if reap and zombie_keys(attempt, claim, keys):
         reaped, keys = yield from reap_stale(attempt, keys)
-    orders = (yield from ListOrders().ask()).orders
+    orders = (yield from ListOrders(LOOK_BACK_S).ask()).orders
     # What was just seen means something else once another attempt is open.
     claim = yield from still_ours(attempt)
     return judge(attempt, claim, keys, orders, reaped=reaped)
@@ -149,12 +151,19 @@ def intruders(
 ) -> tuple[list[OrderSighting], list[OrderSighting]]:
     """Orders since the claim became Active that its epoch did not send: of this claim's other epochs, and of anybody else.
 
-    An order without a time counts: not knowing when is no reason to look away.
+    An order without a time counts: not knowing when is no reason to look away. A tombstone of an older epoch does not: the
+    engine of this epoch sends it, after a takeover that kept the journal.
     """
     since_ms = claim.since_ms or 0
     late = [order for order in orders if order.created_ms is None or order.created_ms >= since_ms]
     epochs = [(order, order_epoch(order.client_order_id, attempt.claim)) for order in late]
     return (
-        [order for order, epoch in epochs if epoch is not None and epoch != attempt.epoch],
+        [
+            order
+            for order, epoch in epochs
+            if epoch is not None
+            and epoch != attempt.epoch
+            and not (order.tombstone and epoch < attempt.epoch)
+        ],
         [order for order, epoch in epochs if epoch is None],
     )

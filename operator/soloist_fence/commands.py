@@ -54,6 +54,8 @@ class OrderSighting:
     order_id: str
     ticker: str
     created_ms: int | None = None
+    tombstone: bool = False
+    """It only used up the id of an older epoch's order (soloist_kalshi.tombstones)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ class VenueTime(Command[int]):
 
 @dataclass(frozen=True)
 class ListOrders(Command[OrderListing]):
-    """The resting and the recent orders of the claim's subaccount."""
+    """The resting orders of the claim's subaccount, and all of the last `look_back_s` seconds."""
+
+    look_back_s: int = 600
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,8 @@ class World:
                 return self._venue.time_ms()
             case ListKeys():
                 return await self._contact.look("venue", self._venue.list_keys)
-            case ListOrders():
-                return await self._contact.look("venue", self._venue.list_orders)
+            case ListOrders(look_back_s):
+                return await self._contact.look("venue", lambda: self._venue.list_orders(look_back_s))
             case ProbeKey(key):
                 return await self._venue.accepts(key)
             case GenerateKey(name, scopes, subaccount, key_type):

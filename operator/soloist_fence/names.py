@@ -85,6 +85,11 @@ def epoch_secret_name(bot: str, epoch: int, nonce: str) -> str:
     return f"{bot}-key-e{epoch}-{nonce}"
 
 
+def is_epoch_secret(name: str, bot: str) -> bool:
+    """Whether a Secret's name is one that `epoch_secret_name` gives for this bot."""
+    return re.fullmatch(rf"{re.escape(bot)}-key-e[1-9][0-9]*-[0-9a-z]+", name) is not None
+
+
 @dataclass(frozen=True)
 class KeyName:
     """What the name of one of our keys at the venue says about it."""

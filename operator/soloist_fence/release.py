@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soloist_fence.api import Reason
-from soloist_fence.attempt import Attempt, higher_epoch, still_ours, unknown_history
+from soloist_fence.attempt import Attempt, higher_epoch, still_named, still_ours, unknown_history
 from soloist_fence.commands import ListKeys, Machine, Now, Sleep
 from soloist_fence.errors import FenceError
 from soloist_fence.quiesce import quiesce
@@ -29,7 +29,8 @@ class Released:
 def release(attempt: Attempt, bot: str, *, orders: bool = False) -> Machine[Released]:
     """Delete every key of the claim up to this attempt's epoch, and its Secrets; with `orders`, cancel what rests. Raises FenceError.
 
-    HigherEpoch and UnknownHistory stop it: such a key belongs to somebody who knows more than this attempt.
+    HigherEpoch and UnknownHistory stop it: such a key belongs to somebody who knows more than this attempt. So does
+    IdentityAmbiguous: a management key that reaches another account now says nothing about this one.
     """
     started_ms = yield from Now().ask()
     claim = yield from still_ours(attempt)
@@ -37,6 +38,7 @@ def release(attempt: Attempt, bot: str, *, orders: bool = False) -> Machine[Rele
     active_secret = claim.secret_name
     for _ in range(SWEEP_ROUNDS):
         listed = yield from ListKeys().ask()
+        still_named(claim, listed)
         ours = attempt.of_this_claim(listed)
         if ours and max(name.epoch for _, name in ours) > attempt.epoch:
             raise higher_epoch(attempt, max(name.epoch for _, name in ours))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soloist_fence.api import EpochSecret, Reason, Slot, VenueKey, venue_key_name
+from soloist_fence.api import STILL_ACCEPTED, EpochSecret, Reason, Slot, VenueKey, venue_key_name
 from soloist_fence.attempt import Attempt, conflict, higher_epoch, still_ours
 from soloist_fence.commands import (
     DeleteKey,
@@ -104,11 +104,16 @@ def rotate(attempt: Attempt, mounted: EpochSecret) -> Machine[Rotated | Skipped]
     if not resumed:
         yield from introduce(attempt, secret)
     old, new = secret.slots
-    yield from hand_over(attempt, secret, old, new)
+    late_ms = yield from hand_over(attempt, secret, old, new)
     finished_ms = yield from Now().ask()
     return Rotated(
         key_id=new.key_id,
-        counts={"resumed": int(resumed), "leftoversDeleted": leftovers, "keysDeleted": 1 + leftovers},
+        counts={
+            "resumed": int(resumed),
+            "leftoversDeleted": leftovers,
+            "keysDeleted": 1 + leftovers,
+            **({STILL_ACCEPTED: late_ms} if late_ms > attempt.revocation_bound_ms else {}),
+        },
         durations_ms={"total": finished_ms - started_ms},
     )
 
@@ -259,8 +264,11 @@ def only_slots_and(
         )
 
 
-def hand_over(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machine[None]:
-    """From two slots to one: the engine confirms the new key, the old one goes, and the venue refuses it."""
+def hand_over(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machine[int]:
+    """From two slots to one: the engine confirms the new key, the old one goes, and the venue refuses it.
+
+    Returns how long the venue still accepted it, ms.
+    """
     if (yield from confirmed(attempt, frozenset({new.key_id}), CONFIRM_MS)) is None:
         yield from take_back(attempt, secret, old, new)
     yield from still_ours(attempt)
@@ -275,7 +283,8 @@ def hand_over(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machin
     yield from DeleteKey(old.key_id).ask()
     deleted_ms = yield from Now().ask()
     give_up_ms = deleted_ms + attempt.revocation_bound_ms + PROBE_MARGIN_MS
-    yield from prove_revoked(attempt, IssuedKey(old.key_id, old.private_key_pem), deleted_ms, give_up_ms)
+    revoked = IssuedKey(old.key_id, old.private_key_pem)
+    return (yield from prove_revoked(attempt, revoked, deleted_ms, give_up_ms))
 
 
 def take_back(attempt: Attempt, secret: _Secret, old: Slot, new: Slot) -> Machine[None]:

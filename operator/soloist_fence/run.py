@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,16 +148,11 @@ async def _run_machine(
     if verb is Verb.TAKEOVER:
         attempt = replace(attempt, old_keys=read_known_keys(slots_dir, below=attempt.epoch))
         published = await drive(takeover(attempt, bot), world, terminating)
-        said = f"key {published.key_id} is the only one that may trade subaccount {attempt.subaccount}"
-        if late_ms := published.counts.get(STILL_ACCEPTED):
-            said += (
-                f"; the venue accepted the deleted key for {late_ms} ms, longer than revocationBoundMs "
-                f"({attempt.revocation_bound_ms}): raise it above that"
-            )
         return _success(
             arguments,
             Outcome.PUBLISHED,
-            said,
+            f"key {published.key_id} is the only one that may trade subaccount {attempt.subaccount}"
+            + _slow_venue(attempt, published.counts),
             key_id=published.key_id,
             secret_name=published.secret_name,
             counts=dict(published.counts),
@@ -178,11 +174,23 @@ async def _run_machine(
     return _success(
         arguments,
         Outcome.ROTATED,
-        f"the engine uses key {rotated.key_id}; the venue refuses the old one",
+        f"the engine uses key {rotated.key_id}; the venue refuses the old one"
+        + _slow_venue(attempt, rotated.counts),
         key_id=rotated.key_id,
         secret_name=attempt.secret_name,
         counts=dict(rotated.counts),
         durations_ms=dict(rotated.durations_ms),
+    )
+
+
+def _slow_venue(attempt: Attempt, counts: Mapping[str, int]) -> str:
+    """The end of a message when assumption A1 did not hold; empty when it did."""
+    late_ms = counts.get(STILL_ACCEPTED)
+    if late_ms is None:
+        return ""
+    return (
+        f"; the venue accepted the deleted key for {late_ms} ms, longer than revocationBoundMs ({attempt.revocation_bound_ms}): "
+        "raise it above that"
     )
 
 
@@ -308,7 +316,9 @@ class Sight:
             which = f"epoch {name.epoch} generation {name.generation}"
             if name.nonce not in self.claim.nonces:
                 return f"UNKNOWN NONCE, {which}"
-            return f"this claim's, {which}" if name.epoch >= attempt.epoch else f"STALE, {which}"
+            if name.epoch > attempt.epoch:
+                return f"HIGHER EPOCH, {which}"
+            return f"this claim's, {which}" if name.epoch == attempt.epoch else f"STALE, {which}"
         if marker_key_nonce(key.name) is not None:
             bound = self.claim.identity is None or self.claim.identity.endswith(f":{key.key_id}")
             return "marker of the account" if bound else "ANOTHER MARKER"

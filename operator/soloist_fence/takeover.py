@@ -23,6 +23,7 @@ from soloist_fence.api import (
     Slot,
     VenueKey,
     epoch_secret_name,
+    is_epoch_secret,
     venue_key_name,
 )
 from soloist_fence.attempt import (
@@ -156,10 +157,11 @@ def remove(
     """Delete the epoch Secrets that these keys belong to (and the claim's active one), then the keys.
 
     In this order every Secret that still exists has a key in the venue's list that names it, so none is forgotten; and a
-    rotation that slept finds its Secret gone (404) instead of publishing into it.
+    rotation that slept finds its Secret gone (404) instead of publishing into it. A claim that came from a Static bot names
+    that person's own Secret, which stays.
     """
     secrets = {epoch_secret_name(bot, name.epoch, name.nonce) for _, name in attempt.of_this_claim(keys)}
-    if active_secret is not None:
+    if active_secret is not None and is_epoch_secret(active_secret, bot):
         secrets.add(active_secret)
     deleted = []
     for secret in sorted(secrets):

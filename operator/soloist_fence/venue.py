@@ -6,7 +6,6 @@ Whatever the venue or the network does wrong becomes a FenceError here, with the
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
@@ -26,6 +25,7 @@ from soloist_kalshi.errors import (
     VenueUnreachable,
 )
 from soloist_kalshi.signing import KeyType, Signer
+from soloist_kalshi.tombstones import is_tombstone
 
 from soloist_fence.api import MANAGEMENT_KEY_FIELD, Reason, VenueKey
 from soloist_fence.commands import IssuedKey, OrderListing, OrderSighting
@@ -37,8 +37,6 @@ from soloist_fence.errors import (
     RestrictedKeyRefusedError,
 )
 
-RECENT_ORDERS_S = 600
-"""How far back orders are looked at for their epoch."""
 _WRITE_ATTEMPTS = 4
 _Made = TypeVar("_Made")
 _BAD_REQUEST = 400
@@ -77,16 +75,16 @@ class Venue:
         """The venue's clock, Unix ms, as well as the replies so far tell (about half a second)."""
         return self._client.clock.venue_ms()
 
-    async def list_orders(self) -> OrderListing:
-        """The subaccount's resting orders, and every order of the last RECENT_ORDERS_S seconds.
+    async def list_orders(self, look_back_s: int) -> OrderListing:
+        """The subaccount's resting orders, and every order of the last `look_back_s` seconds, by the venue's clock.
 
         What the venue says of its read model is asked first, so that the listing is at least that fresh.
         """
         try:
             as_of = (await self._client.get_user_data_timestamp()).as_of_time
             resting = await self._client.list_orders(subaccount=self._subaccount, status="resting")
-            since = int(time.time()) - RECENT_ORDERS_S
-            recent = await self._client.list_orders(subaccount=self._subaccount, min_ts=since)
+            since_s = self.time_ms() // 1000 - look_back_s
+            recent = await self._client.list_orders(subaccount=self._subaccount, min_ts=since_s)
         except VenueError as error:
             raise _explained(error, "listing the orders") from error
         by_id = {order.order_id: order for order in (*recent, *resting)}
@@ -99,6 +97,7 @@ class Venue:
                     order.order_id,
                     order.ticker,
                     None if order.created_time is None else unix_ms(order.created_time),
+                    tombstone=is_tombstone(order),
                 )
                 for order in by_id.values()
             ),

@@ -176,6 +176,8 @@ def active(
     status |= {"phase": Phase.ACTIVE.value, "secretName": secret_name, "since": now}
     if key_id is not None:
         status["keyId"] = key_id
+    if evidence is not None and status.get("orderGroups"):  # the fence has deleted those of older epochs
+        status["orderGroups"] = [g for g in status["orderGroups"] if int(g["epoch"]) >= epoch_of(claim)]
     # A person's override was for this sweep. What remains of it would revoke a key that comes back under the same id.
     (following["metadata"].get("annotations") or {}).pop(REVOKE_KEY_IDS_ANNOTATION, None)
     why = str(status.get("reason") or FIRST_ARM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -179,6 +180,19 @@ async def test_f011_an_exchange_that_is_not_there_is_unreachable(bench):
         error = await refused(bench, takeover(bench.attempt(), BOT))
     assert error.reason is Reason.VENUE_UNREACHABLE
     assert "connection refused" in error.message
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_a_fence_whose_clock_is_wrong_makes_nothing_and_names_the_clock(bench, monkeypatch, minutes):
+    """Scenario 20 for the fence: it would sign, and look back, by a clock that is not the venue's."""
+    real = time.time_ns
+    before = await bench.accepted()
+    with monkeypatch.context() as stepped:
+        stepped.setattr("soloist_kalshi.clock.time.time_ns", lambda: real() + minutes * 60 * 1_000_000_000)
+        error = await refused(bench, takeover(bench.attempt(), BOT))
+    assert error.reason is Reason.VENUE_UNREACHABLE
+    assert "clock" in error.message
+    assert await bench.accepted() == before
 
 
 async def place_resting_order(bench, key_id, client_order_id, group_id=None):

@@ -135,6 +135,15 @@ def test_orders_since_the_epoch_is_active_are_judged(name):
     assert {kind: n for kind, n in found.counts.items() if n} == expected
 
 
+@pytest.mark.parametrize(("epoch", "counted"), [(2, 0), (4, 1)])
+def test_a_tombstone_of_an_older_epoch_is_our_own_engines(epoch, counted):
+    """After a takeover that kept the journal, the engine uses up the ids of its predecessor."""
+    world, attempt, _ = trading()
+    sent = order(f"s{OURS}-{epoch}-1a-1", resting=False, created_ms=SINCE_MS + 1)
+    world.orders.append(replace(sent, tombstone=True))
+    assert audited(world, attempt).counts["ordersOfOtherEpochs"] == counted
+
+
 def test_another_marker_is_found():
     world, attempt, _ = trading()
     world.claim = replace(world.claim, identity=marker_identity("m"))

@@ -1,5 +1,15 @@
+from dataclasses import replace
+
 import pytest
-from soloist_fence.api import EpochSecret, Reason, VenueKey, claim_hash
+from soloist_fence.api import (
+    MARKER_SCOPES,
+    EpochSecret,
+    Reason,
+    VenueKey,
+    claim_hash,
+    marker_identity,
+    marker_key_name,
+)
 from soloist_fence.commands import (
     CancelOrder,
     DeleteKey,
@@ -86,6 +96,20 @@ def test_release_stops_for_keys_that_it_cannot_know(key, reason):
         run(release(attempt, BOT), world)
     assert caught.value.reason is reason
     assert {key.key_id, "key-1"} <= set(world.keys)
+
+
+def test_a_key_of_another_account_vouches_for_nothing():
+    """The management Secret's content was replaced: that account never had a key of this claim."""
+    world, attempt = trading()
+    world.claim = replace(world.claim, identity=marker_identity("m-1"))
+    with pytest.raises(FenceError) as caught:
+        run(release(attempt, BOT), world)
+    assert caught.value.reason is Reason.IDENTITY_AMBIGUOUS
+    assert world.accepted() == {"key-1"}
+    world.keys["m-1"] = VenueKey("m-1", marker_key_name("abc123"), frozenset(MARKER_SCOPES))
+    world.keys["m-2"] = VenueKey("m-2", marker_key_name("abc124"), frozenset(MARKER_SCOPES))
+    run(release(attempt, BOT), world)
+    assert "key-1" not in world.keys, "that there is a second marker is a takeover's business"
 
 
 def test_release_is_repeatable():

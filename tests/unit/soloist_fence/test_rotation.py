@@ -63,6 +63,14 @@ def test_a_rotation_ends_with_one_new_key_in_use():
     assert len(changes) > 5, "the late revocation of this venue was waited for"
 
 
+@pytest.mark.parametrize(("slower_ms", "told"), [(0, False), (2_000, True)])
+def test_a_venue_that_is_slower_than_its_bound_is_told(slower_ms, told):
+    world, attempt = trading()
+    world.venue.revocation_ms = attempt.revocation_bound_ms + slower_ms
+    rotated = run(rotate(attempt, mounted(world, attempt)), world)
+    assert ("stillAcceptedMs" in rotated.counts) is told
+
+
 def test_the_engine_never_lacks_an_accepted_key():
     world, attempt = trading()
 

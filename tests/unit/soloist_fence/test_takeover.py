@@ -258,6 +258,15 @@ def test_order_groups_of_older_epochs_are_deleted_and_no_others():
     assert not any(o.resting for o in world.orders)
 
 
+def test_a_persons_own_secret_is_never_deleted():
+    """A Static bot was given up: its claim names that person's Secret, and a Managed bot adopts the claim."""
+    world, attempt, _ = second_arm()
+    world.secrets["my-key"] = EpochSecret(1, 1, (slot(1, "mine"),))
+    world.claim = replace(world.claim, secret_name="my-key")
+    run(takeover(attempt, BOT), world)
+    assert "my-key" in world.secrets
+
+
 def test_a_known_old_key_must_be_refused_before_anything_is_published():
     world, attempt, old = second_arm()
     published = run(takeover(replace(attempt, old_keys=(IssuedKey(old, "pem"),)), BOT), world)

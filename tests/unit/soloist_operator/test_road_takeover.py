@@ -151,6 +151,20 @@ def test_the_fence_holds_the_last_key_to_see_it_refused() -> None:
     assert f"--slots-dir={mounts['epoch-key']}" in pod_spec["containers"][0]["args"]
 
 
+def test_order_groups_that_a_takeover_deleted_are_off_the_record() -> None:
+    """Otherwise every takeover would delete all of them again, before anybody may trade."""
+    stage = trading()
+    claim = merged(stage.seen.claim, {"status": {"orderGroups": [{"epoch": 1, "id": "g-1"}]}})
+    stage.change(claim=claim)
+    lose_the_node(stage)
+    stage.settle()
+    assert stage.seen.claim["status"]["orderGroups"] == [{"epoch": 1, "id": "g-1"}], "the fence reads them"
+    fenced(stage)
+    stage.settle()
+    assert stage.seen.claim["status"]["phase"] == "Active"
+    assert stage.seen.claim["status"]["orderGroups"] == []
+
+
 def test_a_venue_slower_than_the_bound_is_no_case_for_another_attempt() -> None:
     """The Secret of the old key is gone after the first one: the next would see nothing, wait too briefly and arm."""
     stage = trading()

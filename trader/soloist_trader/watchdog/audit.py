@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from soloist_kalshi.messages import Order
-from soloist_kalshi.numbers import count_from_text
+from soloist_kalshi.tombstones import is_tombstone
 
 from soloist_trader.core.identifiers import parse_order_id
 from soloist_trader.shell.clock import text_to_ms
@@ -17,8 +17,6 @@ OVERLAP_MS: Final = 60_000
 LONGEST_LOOK_MS: Final = 600_000
 FOREIGN: Final = "foreign"
 OTHER_EPOCH: Final = "otherEpoch"
-_TOMBSTONE_SIZE: Final = 1
-"""1/100 contract: what an engine sends under an older id to burn it. It cannot fill."""
 
 
 class Finding(NamedTuple):
@@ -42,17 +40,9 @@ def findings(orders: Iterable[Order], claim_hash: str, epoch: int, since_ms: int
         parts = parse_order_id(order.client_order_id)
         if parts is None or parts.claim_hash != claim_hash:
             kind = FOREIGN
-        elif parts.epoch != epoch and not _is_tombstone(order):
+        elif parts.epoch != epoch and not is_tombstone(order):
             kind = OTHER_EPOCH
         else:
             continue
         found.append(Finding(kind, order.order_id, order.client_order_id, order.ticker))
     return found
-
-
-def _is_tombstone(order: Order) -> bool:
-    return (
-        count_from_text(order.initial_count_fp) == _TOMBSTONE_SIZE
-        and count_from_text(order.fill_count_fp) == 0
-        and order.status != "resting"
-    )
