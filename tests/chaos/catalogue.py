@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 from tests.chaos.stage import Stage
 
@@ -32,6 +33,8 @@ class Scenario:
     """False: the scenario creates its bots itself."""
     keys_left: int = 1
     """How many keys of engines the venue accepts when all is over."""
+    revocation_delay_ms: int = 0
+    """How long this scenario's venue goes on accepting a deleted key, which the judge has to know."""
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -46,12 +49,15 @@ def scenario(
     recovery_limit_ms: int | None = None,
     with_bot: bool = True,
     keys_left: int = 1,
+    revocation_delay_ms: int = 0,
 ) -> Callable[[Act], Act]:
     """Enter a function into the catalogue; the numbers are those of singleton-safety.md, section 5.3."""
 
     def enter(act: Act) -> Act:
         assert number not in SCENARIOS, number
-        SCENARIOS[number] = Scenario(number, title, act, runs, zombie, recovery_limit_ms, with_bot, keys_left)
+        SCENARIOS[number] = Scenario(
+            number, title, act, runs, zombie, recovery_limit_ms, with_bot, keys_left, revocation_delay_ms
+        )
         return act
 
     return enter
@@ -59,4 +65,6 @@ def scenario(
 
 def in_order() -> list[Scenario]:
     """The catalogue by number: 2a before 2b before 10."""
-    return sorted(SCENARIOS.values(), key=lambda each: (int(each.number.rstrip("ab")), each.number))
+    return sorted(
+        SCENARIOS.values(), key=lambda each: (int(each.number.rstrip(ascii_lowercase)), each.number)
+    )

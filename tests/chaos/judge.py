@@ -12,6 +12,8 @@ from typing import Any
 Row = Mapping[str, Any]
 
 ORDERS_PATH = "/portfolio/events/orders"
+ENGINE_AGENT = "soloist"
+"""User-Agent of an engine and of its watchdog. The fence, which tries a deleted key to see it refused, has another: it is no zombie."""
 
 
 @dataclass(frozen=True, order=True)
@@ -35,11 +37,12 @@ class Verdict:
     accepted_after_rearm: int
     """Orders accepted with a key after the venue deleted it, which comes before any arming, or after the next engine's first order."""
     zombie_requests_rejected: int
-    """Requests of a key after its deletion that the exchange refused."""
+    """Requests of engines and watchdogs with a key after its deletion that the exchange refused."""
     zombie_orders_rejected: int
     """New orders among them."""
     recovery_ms: int | None
-    """From the last accepted order of the engine that traded at the fault to the first of the next one."""
+    """From the last accepted order of the engine that traded at the fault to the first of the next one; of several subaccounts the
+    longest, and None when one of them has none."""
     holders: int
 
     def is_safe(self) -> bool:
@@ -81,19 +84,34 @@ def judge(
 ) -> Verdict:
     """Judge one account. `accepted`, `keys` and `unauthorized` are the exchange's rows.
 
+    What is held is a subaccount: engines are rivals by where their orders were accepted, whatever claim they speak of.
     `revocation_delay_ms` is how long the exchange goes on accepting a deleted key (its switch, not the bound).
     """
-    found = holders(accepted)
+    parts = _by_subaccount(accepted)
+    each = [(rows, holders(rows)) for rows in parts]
+    recoveries = [_recovery_ms(found, rows, fault_ms) for rows, found in each]
+    known = [recovery for recovery in recoveries if recovery is not None]
     return Verdict(
-        double_holders=_interleaved(found) + _keys_at_one_time(found, keys, revocation_delay_ms),
-        accepted_after_rearm=_accepted_late(accepted, found, keys, revocation_delay_ms),
+        double_holders=sum(
+            _interleaved(found) + _keys_at_one_time(found, keys, revocation_delay_ms) for _, found in each
+        ),
+        accepted_after_rearm=sum(
+            _accepted_late(rows, found, keys, revocation_delay_ms) for rows, found in each
+        ),
         zombie_requests_rejected=len(late := _late_requests(keys, unauthorized)),
         zombie_orders_rejected=sum(
             row["method"] == "POST" and row["path"].endswith(ORDERS_PATH) for row in late
         ),
-        recovery_ms=_recovery_ms(found, accepted, fault_ms),
-        holders=len(found),
+        recovery_ms=max(known) if known and len(known) == len(recoveries) else None,
+        holders=sum(len(found) for _, found in each),
     )
+
+
+def _by_subaccount(accepted: list[Row]) -> list[list[Row]]:
+    parts: dict[int, list[Row]] = {}
+    for row in accepted:
+        parts.setdefault(row["subaccount"], []).append(row)
+    return list(parts.values())
 
 
 def _interleaved(found: list[Holder]) -> int:
@@ -142,7 +160,13 @@ def _ends(keys: list[Row]) -> dict[str, int]:
 
 def _late_requests(keys: list[Row], unauthorized: list[Row]) -> list[Row]:
     ends = _ends(keys)
-    return [row for row in unauthorized if row["key_id"] in ends and row["time_ms"] >= ends[row["key_id"]]]
+    return [
+        row
+        for row in unauthorized
+        if row["user_agent"] == ENGINE_AGENT
+        and row["key_id"] in ends
+        and row["time_ms"] >= ends[row["key_id"]]
+    ]
 
 
 def _recovery_ms(found: list[Holder], accepted: list[Row], fault_ms: int) -> int | None:

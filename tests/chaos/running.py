@@ -21,14 +21,14 @@ def play(cluster: Cluster, oracle: Oracle, scenario: Scenario, revision: str) ->
         if scenario.with_bot:
             stage.prepare()
         scenario.act(stage)
-        verdict = stage.verdict()
+        verdict = stage.verdict(revocation_delay_ms=scenario.revocation_delay_ms)
         failure = record.judged(scenario, verdict)
         living = stage.living_keys()
         assert len(living) == scenario.keys_left, f"keys that the venue still accepts: {living}"
         oracle.assert_one_live_order_per_slot(stage.account)
     except Exception as error:  # noqa: BLE001 the harness's own policy: a failed run is a result
         failure = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=4)}"
-        verdict = verdict or _seen(stage)
+        verdict = verdict or _seen(stage, scenario)
     finally:
         disasters.repair(cluster)
     try:
@@ -45,9 +45,11 @@ def play(cluster: Cluster, oracle: Oracle, scenario: Scenario, revision: str) ->
     )
 
 
-def _seen(stage: Stage) -> record.Verdict | None:
+def _seen(stage: Stage, scenario: Scenario) -> record.Verdict | None:
     """What the exchange saw of a run that failed: a second holder must not hide behind a timeout."""
     try:
-        return stage.verdict() if stage.bot.account is not None and stage.fault_ms else None
+        if stage.bot.account is None or not stage.fault_ms:
+            return None
+        return stage.verdict(revocation_delay_ms=scenario.revocation_delay_ms)
     except Exception:  # noqa: BLE001 the run has failed already, and says why
         return None

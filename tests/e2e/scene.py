@@ -79,13 +79,13 @@ class Oracle:
         return live
 
     def assert_one_live_order_per_slot(self, account: str) -> int:
-        """At most one live order per market and side at any instant (one strategy, one level: that is the slot). Returns orders seen."""
-        live: dict[tuple[str, str], set[str]] = defaultdict(set)
-        place: dict[str, tuple[str, str]] = {}
+        """At most one live order per subaccount, market and side at any instant (one strategy, one level: that is the slot). Returns orders seen."""
+        live: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+        place: dict[str, tuple[int, str, str]] = {}
         for event in self.events(account):
             order_id = event.get("order_id")  # a trigger of an order group has none
             if event["kind"] == "accepted":
-                slot = place[order_id] = (event["ticker"], event["side"])
+                slot = place[order_id] = (event["subaccount"], event["ticker"], event["side"])
                 live[slot].add(order_id)
                 assert len(live[slot]) == 1, f"two live orders in {slot}: {sorted(live[slot])} at {event}"
             elif event["kind"] == "closed" and order_id in place:

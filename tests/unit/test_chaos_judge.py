@@ -6,13 +6,22 @@ import pytest
 
 from tests.chaos.judge import Verdict, judge, time_without_a_key_ms
 
+ORDERS = "/trade-api/v2/portfolio/events/orders"
+BALANCE = "/trade-api/v2/portfolio/balance"
 
-def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "") -> dict:
+
+def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "", subaccount: int = 0) -> dict:
     return {
         "time_ms": time_ms,
         "client_order_id": f"sabcdef-{epoch}-{incarnation}-1",
         "key_id": key_id or f"key{epoch}",
+        "subaccount": subaccount,
     }
+
+
+def refusal(time_ms: int, key_id: str, path: str = BALANCE, user_agent: str = "soloist") -> dict:
+    method = "POST" if path == ORDERS else "GET"
+    return {"key_id": key_id, "time_ms": time_ms, "method": method, "path": path, "user_agent": user_agent}
 
 
 def key(epoch: int, deleted_ms: int | None) -> dict:
@@ -24,11 +33,7 @@ KEYS = [key(1, 5000), key(2, None)]
 
 
 def test_a_takeover_in_order_is_safe_and_its_recovery_time_is_measured() -> None:
-    refused = [
-        {"key_id": "key1", "time_ms": 6000, "method": "POST", "path": "/trade-api/v2/portfolio/events/orders"},
-        {"key_id": "key1", "time_ms": 6001, "method": "GET", "path": "/trade-api/v2/portfolio/balance"},
-        {"key_id": "unheard of", "time_ms": 6002, "method": "POST", "path": "/trade-api/v2/portfolio/events/orders"},
-    ]  # fmt: skip
+    refused = [refusal(6000, "key1", ORDERS), refusal(6001, "key1"), refusal(6002, "unheard of", ORDERS)]
     verdict = judge(GOOD, KEYS, refused, fault_ms=1500)
     assert verdict == Verdict(0, 0, 2, 1, 7000, 2)
     assert verdict.is_safe()
@@ -54,6 +59,32 @@ def test_what_must_never_happen_is_counted(accepted, keys, options, double, late
     verdict = judge(sorted(accepted, key=lambda row: row["time_ms"]), keys, [], fault_ms=1500, **options)
     assert (verdict.double_holders, verdict.accepted_after_rearm) == (double, late)
     assert not verdict.is_safe()
+
+
+def test_the_fence_that_tries_the_old_key_is_no_zombie() -> None:
+    probes = [refusal(6000, "key1", user_agent="soloist-fence"), refusal(6500, "key1", user_agent="")]
+    assert judge(GOOD, KEYS, probes, fault_ms=1500).zombie_requests_rejected == 0
+    watchdog = refusal(6700, "key1")
+    assert judge(GOOD, KEYS, [*probes, watchdog], fault_ms=1500).zombie_requests_rejected == 1
+
+
+def test_two_subaccounts_are_held_side_by_side_and_each_by_one() -> None:
+    keys = [key(1, None), {"key_id": "other", "created_ms": 0, "deleted_ms": None}]
+    side_by_side = [order(1000, 1, "a"), order(1500, 1, "b", "other", 1), order(2000, 1, "a")]
+    verdict = judge(side_by_side, keys, [], fault_ms=500)
+    assert verdict == Verdict(0, 0, 0, 0, None, 2)
+    strayed = order(2500, 1, "a", subaccount=1)
+    late = order(3000, 1, "b", "other", 1)
+    verdict = judge([*side_by_side, strayed, late], keys, [], fault_ms=500)
+    assert (verdict.double_holders, verdict.accepted_after_rearm) == (1, 1)
+
+
+def test_the_recovery_of_two_subaccounts_is_the_longer_one_and_none_while_one_is_missing() -> None:
+    elsewhere = [order(1200, 1, "c", "other1", 1), order(9900, 2, "d", "other2", 1)]
+    keys = [*KEYS, {**key(1, 5000), "key_id": "other1"}, {**key(2, None), "key_id": "other2"}]
+    both = sorted([*GOOD, *elsewhere], key=lambda row: row["time_ms"])
+    assert judge(both, keys, [], fault_ms=2100).recovery_ms == 8700
+    assert judge([row for row in both if row["time_ms"] < 9900], keys, [], fault_ms=2100).recovery_ms is None
 
 
 def test_a_recovery_that_did_not_happen_has_no_time() -> None:

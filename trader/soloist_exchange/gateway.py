@@ -203,6 +203,7 @@ class Wire:
                 key_id=request.headers.get(_KEY, ""),
                 method=request.method,
                 path=request.path,
+                user_agent=request.headers.get("user-agent", ""),
                 details=refusal.details,
             )
             raise

@@ -3,6 +3,8 @@
 Of its writes one makes something, a key; all others are DELETE.
 """
 
+from typing import ClassVar
+
 from soloist_kalshi.endpoint import check_subaccount, path_segment
 from soloist_kalshi.rest_keys import KeyClient
 from soloist_kalshi.rest_transport import Query
@@ -12,6 +14,9 @@ __all__ = ["CustodyClient"]
 
 class CustodyClient(KeyClient):
     """A KeyClient that also takes orders back by their ids, and order groups. Use as `async with`; errors as in KeyClient."""
+
+    user_agent: ClassVar[str] = "soloist-fence"
+    """Not an engine's: when a deleted key is tried to see it refused, the venue's log can tell who tried."""
 
     async def cancel_order(self, order_id: str, *, market_ticker: str, subaccount: int) -> None:
         """Cancel one order. VenueNotFound when it no longer rests. Sent once.

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mappin
 from dataclasses import dataclass
 from random import Random
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import httpx
 import msgspec
@@ -70,6 +70,9 @@ class RestTransport:
     `budget` bounds the attempts that are wasted over restarts of the process; without one they are bounded in this process only.
     """
 
+    user_agent: ClassVar[str] = "soloist"
+    """How its requests name their sender."""
+
     def __init__(
         self,
         base_url: str,
@@ -96,7 +99,7 @@ class RestTransport:
             timeout=None,  # noqa: S113 - the deadline is around the whole request, see _once
             follow_redirects=False,
             trust_env=False,
-            headers={"User-Agent": "soloist"},
+            headers={"User-Agent": self.user_agent},
         )
 
     async def __aenter__(self) -> Self:

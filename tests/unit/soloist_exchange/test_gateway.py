@@ -6,6 +6,9 @@ import json
 import aiohttp
 import pytest
 from soloist_exchange import gateway, server
+from soloist_kalshi.custody import CustodyClient
+from soloist_kalshi.errors import VenueUnauthorized
+from soloist_kalshi.rest import RestClient
 from soloist_kalshi.signing import WEBSOCKET_PATH, Signer
 
 from tests.unit.soloist_exchange.exchange_serving import ORDERS, eventually, exchange, frame, order
@@ -63,6 +66,16 @@ async def test_a_refused_signature_is_logged_with_its_key(desk, user):
     (event,) = (await desk.admin("GET", "events", kind="unauthorized"))["events"]
     assert event["key_id"] == user.signer.key_id
     assert event["path"] == "/trade-api/v2/portfolio/balance"
+
+
+@pytest.mark.parametrize(("client", "name"), [(RestClient, "soloist"), (CustodyClient, "soloist-fence")])
+async def test_who_tries_a_deleted_key_is_told_an_engine_or_the_fence(desk, user, client, name):
+    assert (await user.call("DELETE", f"/api_keys/{user.signer.key_id}")).status_code == 204
+    async with client(desk.listening.rest_url, user.signer) as refused:
+        with pytest.raises(VenueUnauthorized):
+            await refused.get_balance(subaccount=0)
+    (event,) = (await desk.admin("GET", "events", kind="unauthorized"))["events"]
+    assert (event["key_id"], event["user_agent"]) == (user.signer.key_id, name)
 
 
 async def test_too_many_requests_have_their_own_body_and_no_hints(desk, user):
