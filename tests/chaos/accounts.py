@@ -5,20 +5,32 @@ from __future__ import annotations
 import copy
 import json
 import time
+from typing import Any
 
 import httpx
+from soloist_fence.api import order_epoch
 from soloist_kalshi.signing import Signer
+from soloist_operator.specs.common import STATE_DIR
 
-from tests.chaos import disasters
-from tests.chaos.catalogue import LOST_NODE_MS, scenario
-from tests.chaos.judge import time_without_a_key_ms
+from tests.chaos import disasters, takeovers
+from tests.chaos.catalogue import LOST_NODE_MS, REVOCATION_BOUND_MS, scenario
+from tests.chaos.judge import identity, time_without_a_key_ms
 from tests.chaos.stage import NAMESPACE, Stage
 from tests.cluster import release
 from tests.e2e.scene import Bot, largest_gap_ms, now_ms
+from tests.e2e.test_claim import OPEN_SUBACCOUNT
 from tests.support import eventually
 
 LONGEST_ROTATION_GAP_MS = 1000
 CALM_S = 20
+SLOW_VENUE_MS = 10_000
+ENDLESS_VENUE_MS = 180_000
+"""Longer than a takeover's own deadline of 120 s."""
+GIVEN_UP_S = 260
+"""Until the node counts as silent, and the takeover's deadline after that."""
+LOOKED_ON_S = 30
+"""Longer than the pause before an ordinary second attempt (5 s)."""
+QUIET_S = 60
 BUSY = {"maximum_hold_seconds": 0.3, "cooldown_seconds": 0.05}
 """Seven orders a second, and half a second between two of them at most (60 s without a rotation): a gap of one means something."""
 
@@ -29,7 +41,49 @@ def two_bots(stage: Stage) -> None:
     _exactly_one_trades(stage, rivals)
 
 
-@scenario("13", "two management keys of one account, each acknowledging the other", with_bot=False)
+@scenario(
+    "11b", "two subaccounts of one account, two bots created at once: both trade", with_bot=False, keys_left=2
+)
+def two_subaccounts(stage: Stage) -> None:
+    first, second = rivals = _rivals(stage)
+    assert first.account is not None
+    told = json.dumps({"key_id": first.account.key_id, "private_key": first.account.private_key})
+    shell = ("-n", release.SYSTEM_NAMESPACE, "exec", "-i", "deploy/soloist-exchange", "--", "python", "-c")
+    number = int(stage.cluster.kubectl(*shell, OPEN_SUBACCOUNT, input=told))
+    second.manifest["spec"]["account"]["subaccount"] = number
+    places = {0: first, number: second}
+    assert len(places) == len(rivals)
+    stage.begin()
+    _apply_at_once(stage, rivals)
+    for bot in rivals:
+        bot.wait_ready(240)
+    ready_ms = now_ms()
+    for subaccount in places:
+        eventually(
+            lambda of=subaccount: any(row["subaccount"] == of for row in first.accepted(ready_ms)),
+            60,
+            lambda: first.story() + second.story(),
+        )
+    claims = {subaccount: _claim(bot) for subaccount, bot in places.items()}
+    assert [claim["status"]["phase"] for claim in claims.values()] == ["Active", "Active"]
+    assert len({claim["metadata"]["name"] for claim in claims.values()}) == len(rivals)
+    assert len({claim["spec"]["accountIdentity"] for claim in claims.values()}) == 1, (
+        "one account, by its name"
+    )
+    bound = {row["key_id"]: row["subaccount"] for row in stage.epoch_keys()}
+    orders = first.accepted()  # of the whole account
+    assert {row["subaccount"] for row in orders} == set(places)
+    for subaccount, bot in places.items():
+        key_id, claim = bot.status()["keyId"], claims[subaccount]["metadata"]["name"]
+        assert bound[key_id] == subaccount
+        here = [row for row in orders if row["subaccount"] == subaccount]
+        assert {row["key_id"] for row in here} == {key_id}
+        assert {row["subaccount"] for row in orders if row["key_id"] == key_id} == {subaccount}
+        strangers = [row for row in here if order_epoch(row["client_order_id"], claim) is None]
+        assert not strangers, strangers
+
+
+@scenario("13", "two management keys of one account, each acknowledging the other", runs=5, with_bot=False)
 def alias(stage: Stage) -> None:
     rivals = _rivals(stage)
     first, second = rivals
@@ -76,10 +130,7 @@ def _rivals(stage: Stage) -> tuple[Bot, Bot]:
 
 def _exactly_one_trades(stage: Stage, rivals: tuple[Bot, Bot]) -> None:
     stage.begin()
-    both = [bot.manifest for bot in rivals]
-    stage.bot.kubectl(
-        "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": both})
-    )
+    _apply_at_once(stage, rivals)
     eventually(lambda: any(bot.is_ready() for bot in rivals), 120, stage.bot.story, interval_s=0.5)
     winner = next(bot for bot in rivals if bot.is_ready())
     loser = next(bot for bot in rivals if bot is not winner)
@@ -87,6 +138,13 @@ def _exactly_one_trades(stage: Stage, rivals: tuple[Bot, Bot]) -> None:
     assert f"{NAMESPACE}/{winner.name}" in said, said
     assert not loser.is_ready()
     assert {row["key_id"] for row in winner.accepted()} <= {winner.status()["keyId"]}
+
+
+def _apply_at_once(stage: Stage, bots: tuple[Bot, Bot]) -> None:
+    both = [bot.manifest for bot in bots]
+    stage.bot.kubectl(
+        "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": both})
+    )
 
 
 @scenario("16", "rotation, its Job killed on the way, then rotated again", runs=10, with_bot=False)
@@ -123,20 +181,75 @@ def _rotate(stage: Stage, name: str) -> None:
     stage.bot.kubectl("create", "job", f"--from=cronjob/{stage.bot.name}-key-rotation", f"rotate-{name}")
 
 
-@scenario("17", "venue accepts a deleted key for 0.9 s more", zombie=True, recovery_limit_ms=LOST_NODE_MS)
+@scenario("17", "venue accepts a deleted key for 0.9 s more", zombie=True, recovery_limit_ms=LOST_NODE_MS,
+          revocation_delay_ms=900)  # fmt: skip
 def late_revocation(stage: Stage) -> None:
-    stage.oracle.change("PATCH", "/admin/switches", {"revocation_delay_ms": 900})
+    evidence = _taken_over_at_a_slow_venue(stage, 900)
+    assert evidence["counts"]["oldKeysProven"] >= 1, evidence
+
+
+@scenario("17b", "venue accepts a deleted key for 10 s, longer than D_rev: the takeover waits until it is refused", zombie=True,
+          recovery_limit_ms=LOST_NODE_MS - REVOCATION_BOUND_MS + SLOW_VENUE_MS, revocation_delay_ms=SLOW_VENUE_MS)  # fmt: skip
+def slow_revocation(stage: Stage) -> None:
+    evidence = _taken_over_at_a_slow_venue(stage, SLOW_VENUE_MS)
+    assert evidence["counts"]["oldKeysProven"] >= 1, evidence
+    # The bound was too small, and it was the refusal itself that was waited for.
+    assert evidence["counts"]["stillAcceptedMs"] > REVOCATION_BOUND_MS, evidence
+    assert "revocationBoundMs" in evidence["message"], evidence
+
+
+def _taken_over_at_a_slow_venue(stage: Stage, delay_ms: int) -> dict[str, Any]:
+    """A node is cut off while the venue accepts a deleted key for so long; returns the takeover's evidence."""
+    _accept_deleted_keys_for(stage, delay_ms)
     try:
         node = stage.node
         stage.begin()
         with disasters.partitioned(stage.cluster, node):
             stage.trades_again()
             stage.zombie_was_refused()
-            assert stage.verdict(revocation_delay_ms=900).is_safe()
+            verdict = stage.verdict(revocation_delay_ms=delay_ms)
+            assert verdict.is_safe(), verdict
         disasters.bring_back(stage.cluster, node)
         stage.whole_again()
+        stage.taken_over("NodeSilent")
     finally:
-        stage.oracle.change("PATCH", "/admin/switches", {"revocation_delay_ms": 0})
+        _accept_deleted_keys_for(stage, 0)
+    evidence: dict[str, Any] = _claim(stage.bot)["status"]["evidence"]
+    assert (evidence["outcome"], evidence["reason"]) == ("Published", "Done"), evidence
+    return evidence
+
+
+@scenario("17c", "venue accepts a deleted key for three minutes: NotConfirmed, and nothing is armed",
+          keys_left=0, revocation_delay_ms=ENDLESS_VENUE_MS)  # fmt: skip
+def no_revocation(stage: Stage) -> None:
+    _accept_deleted_keys_for(stage, ENDLESS_VENUE_MS)
+    try:
+        node = stage.node
+        stage.begin()
+        assert stage.old is not None
+        epoch = stage.old.epoch
+        with disasters.partitioned(stage.cluster, node):
+            eventually(
+                lambda: _last_attempt(stage) == ("Failed", "NotConfirmed"), GIVEN_UP_S, stage.bot.story
+            )
+            evidence = _claim(stage.bot)["status"]["evidence"]
+            assert evidence["counts"]["stillAcceptedMs"] > REVOCATION_BOUND_MS, evidence
+            stage.bot.wait_condition("Fenced", "False", "NotConfirmed", 30)
+            time.sleep(LOOKED_ON_S)  # another attempt holds no old key to ask with, so it would arm too early
+            assert _claim(stage.bot)["status"]["epoch"] == epoch + 1, "another attempt was made"
+            assert {identity(row["client_order_id"])[0] for row in stage.bot.accepted()} == {epoch}
+        disasters.bring_back(stage.cluster, node)
+    finally:
+        _accept_deleted_keys_for(stage, 0)
+
+
+def _accept_deleted_keys_for(stage: Stage, delay_ms: int) -> None:
+    stage.oracle.change("PATCH", "/admin/switches", {"revocation_delay_ms": delay_ms})
+
+
+def _last_attempt(stage: Stage) -> tuple[str, str]:
+    last = takeovers.history(stage.bot)[-1]
+    return str(last["outcome"]), str(last["reason"])
 
 
 @scenario(
@@ -169,8 +282,51 @@ def lost_answers(stage: Stage) -> None:
     finally:
         stage.oracle.change("POST", "/admin/faults", [])
     stage.whole_again()
+    _every_order_is_settled(stage)
+
+
+def _every_order_is_settled(stage: Stage) -> None:
+    """Halt the engine as a person would: then nothing may rest or be in doubt, and its journal tells of the exchange's every order.
+
+    A bot that trades always has unsettled orders; a halted one has none, or there are some that it will never settle.
+    """
+    bot = stage.bot
+    in_engine = ("exec", bot.pod, "-c", "engine", "--", "soloist-trader")
+    bot.kubectl(*in_engine, "ctl", "halt", *takeovers.PERSON)
+    eventually(
+        lambda: (
+            not stage.oracle.live_orders(stage.account)
+            and (status := bot.engine_status())["state"] == "HALTED"
+            and status["unsettledOrders"] == 0
+            and not status["differences"]
+        ),
+        QUIET_S,
+        lambda: f"{stage.oracle.live_orders(stage.account)}\n{bot.engine_status()}\n{bot.story()}",
+        interval_s=1.0,
+    )
+    intended = _journaled(stage, "Intended", "client_order_id")
+    unheard_of = {row["client_order_id"] for row in bot.accepted()} - intended
+    assert not unheard_of, f"orders that the venue accepted and the journal does not know: {unheard_of}"
+    filled = {row["trade_id"] for row in stage.oracle.events(stage.account) if row["kind"] == "filled"}
+    assert filled == _journaled(stage, "Booked", "fill_id"), "every fill is booked, and nothing else"
+    stage.notes.append(f"{len(bot.accepted())} orders and {len(filled)} fills, every one settled")
+
+
+def _journaled(stage: Stage, kind: str, field: str) -> set[str]:
+    """A field of every record of a kind in the engine's journal."""
+    told = stage.bot.kubectl(
+        "exec", stage.bot.pod, "-c", "engine", "--",
+        "soloist-trader", "journal", "show", "--state-dir", STATE_DIR, "--kind", kind, "--json",
+    )  # fmt: skip
+    return {str(json.loads(line)["fields"][field]) for line in told.splitlines()}
+
+
+def _claim(bot: Bot) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        bot.cluster.kubectl("get", "accountclaim", bot.status()["claim"], "-o", "json")
+    )
+    return found
 
 
 def _secret_of(stage: Stage) -> str:
-    claim = stage.cluster.kubectl("get", "accountclaim", stage.bot.status()["claim"], "-o", "json")
-    return str(json.loads(claim)["status"]["secretName"])
+    return str(_claim(stage.bot)["status"]["secretName"])

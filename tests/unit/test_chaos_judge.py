@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos import accounts, engines, nodes, operators, rollouts, second_cluster  # noqa: F401 they fill the catalogue
+from tests.chaos.catalogue import in_order
 from tests.chaos.judge import Verdict, judge, time_without_a_key_ms
 
 ORDERS = "/trade-api/v2/portfolio/events/orders"
@@ -110,3 +112,20 @@ def test_an_order_that_a_slow_venue_still_accepts_is_its_own_doing() -> None:
 def test_the_time_without_a_key_is_summed(spans, missing_ms) -> None:
     keys = [{"created_ms": begins, "deleted_ms": ends} for begins, ends in spans]
     assert time_without_a_key_ms(keys, 100, 1000) == missing_ms
+
+
+def test_every_row_is_played_three_times_and_those_of_the_headline_more_often() -> None:
+    runs = {each.number: each.runs for each in in_order()}
+    assert min(runs.values()) >= 3
+    assert {number for number, times in runs.items() if times >= 10} == {
+        "1", "2a", "2b", "4", "6", "7", "10", "11", "16",
+    }  # fmt: skip
+    assert (runs["11"], runs["13"]) == (30, 5)
+    numbers = list(runs)
+    assert (
+        numbers.index("2d")
+        < numbers.index("3")
+        < numbers.index("10")
+        < numbers.index("11b")
+        < numbers.index("12")
+    )
