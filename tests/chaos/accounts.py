@@ -17,8 +17,7 @@ from tests.chaos.catalogue import LOST_NODE_MS, REVOCATION_BOUND_MS, scenario
 from tests.chaos.judge import identity, time_without_a_key_ms
 from tests.chaos.stage import NAMESPACE, Stage
 from tests.cluster import release
-from tests.e2e.scene import Bot, largest_gap_ms, now_ms
-from tests.e2e.test_claim import OPEN_SUBACCOUNT
+from tests.e2e.scene import Bot, largest_gap_ms, now_ms, open_subaccount
 from tests.support import eventually
 
 LONGEST_ROTATION_GAP_MS = 1000
@@ -46,10 +45,7 @@ def two_bots(stage: Stage) -> None:
 )
 def two_subaccounts(stage: Stage) -> None:
     first, second = rivals = _rivals(stage)
-    assert first.account is not None
-    told = json.dumps({"key_id": first.account.key_id, "private_key": first.account.private_key})
-    shell = ("-n", release.SYSTEM_NAMESPACE, "exec", "-i", "deploy/soloist-exchange", "--", "python", "-c")
-    number = int(stage.cluster.kubectl(*shell, OPEN_SUBACCOUNT, input=told))
+    number = open_subaccount(first)
     second.manifest["spec"]["account"]["subaccount"] = number
     places = {0: first, number: second}
     assert len(places) == len(rivals)

@@ -19,6 +19,25 @@ from tests.support import eventually
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KINDS = "statefulset,service,poddisruptionbudget,networkpolicy,configmap,lease,cronjob,job,pod,persistentvolumeclaim,secret"
 
+OPEN_SUBACCOUNT = """
+import asyncio, json, sys, uuid
+from soloist_kalshi.messages import SubaccountTransfer
+from soloist_kalshi.rest import RestClient
+from soloist_kalshi.signing import Signer
+
+async def main():
+    told = json.load(sys.stdin)
+    signer = Signer.from_pem(told["key_id"], told["private_key"].encode())
+    url = "https://localhost:8443/trade-api/v2"
+    async with RestClient(url, signer, ca_file="/etc/soloist-exchange/ca.crt") as client:
+        number = await client.create_subaccount()
+        transfer = SubaccountTransfer(client_transfer_id=str(uuid.uuid4()), from_subaccount=0, to_subaccount=number, amount_cents=100000)
+        await client.transfer(transfer)
+        print(number)
+
+asyncio.run(main())
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientOrderId:
@@ -225,6 +244,14 @@ def largest_gap_ms(orders: list[dict[str, Any]], start_ms: int, end_ms: int) -> 
     """The longest time inside [start, end] without an accepted order."""
     times = [start_ms, *(o["time_ms"] for o in orders if start_ms <= o["time_ms"] <= end_ms), end_ms]
     return max(later - earlier for earlier, later in pairwise(times))
+
+
+def open_subaccount(bot: Bot) -> int:
+    """Open another subaccount of the bot's account, with a thousand dollars in it; returns its number."""
+    assert bot.account is not None
+    told = json.dumps({"key_id": bot.account.key_id, "private_key": bot.account.private_key})
+    shell = ("-n", release.SYSTEM_NAMESPACE, "exec", "-i", "deploy/soloist-exchange", "--", "python", "-c")
+    return int(bot.cluster.kubectl(*shell, OPEN_SUBACCOUNT, input=told))
 
 
 def now_ms() -> int:

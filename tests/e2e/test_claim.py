@@ -8,29 +8,10 @@ import json
 import pytest
 
 from tests.cluster import release
-from tests.e2e.scene import Bot
+from tests.e2e.scene import Bot, open_subaccount
 from tests.support import eventually
 
 NAMESPACE = "e2e-claim"
-
-OPEN_SUBACCOUNT = """
-import asyncio, json, sys, uuid
-from soloist_kalshi.messages import SubaccountTransfer
-from soloist_kalshi.rest import RestClient
-from soloist_kalshi.signing import Signer
-
-async def main():
-    told = json.load(sys.stdin)
-    signer = Signer.from_pem(told["key_id"], told["private_key"].encode())
-    url = "https://localhost:8443/trade-api/v2"
-    async with RestClient(url, signer, ca_file="/etc/soloist-exchange/ca.crt") as client:
-        number = await client.create_subaccount()
-        transfer = SubaccountTransfer(client_transfer_id=str(uuid.uuid4()), from_subaccount=0, to_subaccount=number, amount_cents=100000)
-        await client.transfer(transfer)
-        print(number)
-
-asyncio.run(main())
-"""
 
 
 def like(bot: Bot, name: str, *, secret: str | None = None, subaccount: int = 0) -> Bot:
@@ -90,10 +71,7 @@ def test_two_bots_made_at_once_have_one_holder(bot: Bot) -> None:
 def test_two_subaccounts_are_traded_side_by_side(bot: Bot) -> None:
     bot.prepare("demo.yaml")
     assert bot.account is not None
-    told = json.dumps({"key_id": bot.account.key_id, "private_key": bot.account.private_key})
-    shell = ("-n", release.SYSTEM_NAMESPACE, "exec", "-i", "deploy/soloist-exchange", "--", "python", "-c")
-    number = int(bot.cluster.kubectl(*shell, OPEN_SUBACCOUNT, input=told))
-    neighbour = like(bot, "neighbour", subaccount=number)
+    neighbour = like(bot, "neighbour", subaccount=open_subaccount(bot))
     bot.apply()
     try:
         neighbour.apply()
