@@ -141,7 +141,8 @@ def venue_out_of_reach(stage: Stage) -> None:
     stage.restarted_in_place()
 
 
-@scenario("21", "crash loop, then partition, then out-of-service taint", zombie=True)
+@scenario("21", "crash loop, then partition, then out-of-service taint", zombie=True,
+          recovery_limit_ms=LOST_NODE_MS)  # fmt: skip
 def crash_loop_then_partition(stage: Stage) -> None:
     node = stage.node
     for _ in range(3):

@@ -12,6 +12,9 @@ from typing import Any
 Row = Mapping[str, Any]
 
 ORDERS_PATH = "/portfolio/events/orders"
+TOMBSTONE_COUNT = 1
+"""Hundredths of a contract (soloist_kalshi.tombstones)."""
+_RESTS = "good_till_canceled"
 ENGINE_AGENT = "soloist"
 """User-Agent of an engine and of its watchdog. The fence, which tries a deleted key to see it refused, has another: it is no zombie."""
 
@@ -44,10 +47,12 @@ class Verdict:
     """From the last accepted order of the engine that traded at the fault to the first of the next one; of several subaccounts the
     longest, and None when one of them has none."""
     holders: int
+    without_expiry: int = 0
+    """Accepted orders that could rest and have no expiry: nothing would end them if every process of ours died."""
 
     def is_safe(self) -> bool:
         """Whether nobody traded beside or after anybody."""
-        return self.double_holders == 0 and self.accepted_after_rearm == 0
+        return self.double_holders == 0 and self.accepted_after_rearm == 0 and self.without_expiry == 0
 
 
 def identity(client_order_id: str) -> tuple[int, str]:
@@ -87,7 +92,8 @@ def judge(
     What is held is a subaccount: engines are rivals by where their orders were accepted, whatever claim they speak of.
     `revocation_delay_ms` is how long the exchange goes on accepting a deleted key (its switch, not the bound).
     """
-    parts = _by_subaccount(accepted)
+    without_expiry = sum(row["time_in_force"] == _RESTS and not row["expiration_ms"] for row in accepted)
+    parts = _by_subaccount([row for row in accepted if not _buries(row, _ends(keys))])
     each = [(rows, holders(rows)) for rows in parts]
     recoveries = [_recovery_ms(found, rows, fault_ms) for rows, found in each]
     known = [recovery for recovery in recoveries if recovery is not None]
@@ -104,7 +110,13 @@ def judge(
         ),
         recovery_ms=max(known) if known and len(known) == len(recoveries) else None,
         holders=sum(len(found) for _, found in each),
+        without_expiry=without_expiry,
     )
+
+
+def _buries(row: Row, ends: Mapping[str, int]) -> bool:
+    """A tombstone: the engine of a later epoch uses up an order id of its predecessor, with a key that is valid."""
+    return row["count"] == TOMBSTONE_COUNT and row["time_ms"] < ends.get(row["key_id"], row["time_ms"] + 1)
 
 
 def _by_subaccount(accepted: list[Row]) -> list[list[Row]]:

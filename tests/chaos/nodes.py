@@ -110,7 +110,7 @@ def deleted_while_cut_off(stage: Stage) -> None:
     disasters.bring_back(stage.cluster, node)
 
 
-@scenario("8", "out-of-service taint on a live node")
+@scenario("8", "out-of-service taint on a live node", recovery_limit_ms=LOST_NODE_MS)
 def tainted_while_alive(stage: Stage) -> None:
     node = stage.node
     stage.begin()

@@ -26,6 +26,7 @@ HOLDS = {
     "two operators that pause, always able to go on": Search(
         Setting(operators=2, attempts=3, eager=False), live=True
     ),
+    "two operators that pause, three attempts": Search(Setting(operators=2, attempts=3), large=True),
     "two clusters, two attempts": Search(Setting(clusters=2, attempts=2)),
     "two clusters, always able to go on": Search(
         Setting(clusters=2, attempts=3, deaths=2, eager=False), live=True
@@ -52,6 +53,8 @@ HOLDS = {
         Setting(attempts=3, restores=1, stale=True, sequential=True), large=True
     ),
     "etcd restored": Search(Setting(attempts=2, restores=1)),
+    "etcd restored, two operators that pause": Search(Setting(operators=2, attempts=2, restores=1)),
+    "two clusters, a rotation beside the takeovers": Search(Setting(clusters=2, attempts=2, rotations=1)),
     "etcd restored, three attempts in turn": Search(Setting(attempts=3, restores=1, sequential=True)),
     "etcd restored, four attempts in turn": Search(
         Setting(attempts=4, restores=1, sequential=True), large=True

@@ -12,12 +12,16 @@ ORDERS = "/trade-api/v2/portfolio/events/orders"
 BALANCE = "/trade-api/v2/portfolio/balance"
 
 
-def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "", subaccount: int = 0) -> dict:
+def order(time_ms: int, epoch: int, incarnation: str, key_id: str = "", subaccount: int = 0, **more) -> dict:
     return {
+        "count": 500,
+        "time_in_force": "good_till_canceled",
+        "expiration_ms": time_ms + 120_000,
         "time_ms": time_ms,
         "client_order_id": f"sabcdef-{epoch}-{incarnation}-1",
         "key_id": key_id or f"key{epoch}",
         "subaccount": subaccount,
+        **more,
     }
 
 
@@ -39,6 +43,19 @@ def test_a_takeover_in_order_is_safe_and_its_recovery_time_is_measured() -> None
     verdict = judge(GOOD, KEYS, refused, fault_ms=1500)
     assert verdict == Verdict(0, 0, 2, 1, 7000, 2)
     assert verdict.is_safe()
+
+
+def test_a_tombstone_of_the_successor_is_not_the_old_engines_but_one_of_the_zombie_is() -> None:
+    buried = order(9800, 1, "a", "key2", count=1)
+    assert judge([*GOOD, buried], KEYS, [], fault_ms=1500).is_safe()
+    assert not judge([*GOOD, {**buried, "key_id": "key1"}], KEYS, [], fault_ms=1500).is_safe()
+
+
+def test_an_order_that_could_rest_for_ever_is_counted() -> None:
+    endless = [*GOOD, order(9900, 2, "b", expiration_ms=0)]
+    assert judge(endless, KEYS, [], fault_ms=1500).without_expiry == 1
+    at_once = [*GOOD, order(9900, 2, "b", expiration_ms=0, time_in_force="immediate_or_cancel")]
+    assert judge(at_once, KEYS, [], fault_ms=1500).is_safe()
 
 
 @pytest.mark.parametrize(

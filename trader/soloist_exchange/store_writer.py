@@ -399,4 +399,6 @@ def _described(order: Order) -> dict[str, object]:
         "price": order.price,
         "count": order.initial,
         "subaccount": order.subaccount,
+        "time_in_force": order.time_in_force.value,
+        "expiration_ms": order.expiration_ms,
     }
