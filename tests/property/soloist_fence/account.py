@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from soloist_fence import takeover as takeover_module
-from soloist_fence.api import Reason, claim_hash, nonce_from, order_epoch, parse_venue_key_name
+from soloist_fence.api import Reason, VenueKey, claim_hash, nonce_from, order_epoch, parse_venue_key_name
 from soloist_fence.attempt import Attempt
 from soloist_fence.audit import audit
 from soloist_fence.commands import (
@@ -30,6 +30,7 @@ from soloist_fence.commands import (
 )
 from soloist_fence.errors import FenceError, NoAnswerError
 from soloist_fence.identify import SETTLE_MS, Inquiry, identify
+from soloist_fence.release import release
 from soloist_fence.rotation import rotate
 
 from tests.unit.soloist_fence.fence_world import (
@@ -49,6 +50,7 @@ from tests.unit.soloist_fence.fence_world import (
 OTHER_CLUSTER_ID = "6f0c5b7e-0000-4000-8000-000000000002"
 ATTEMPTS_PER_CLUSTER = 4
 SIDE_RUNS_PER_CLUSTER = 3
+FOREIGN_KEYS = 2
 OURS = claim_hash(CLAIM)
 
 
@@ -91,6 +93,7 @@ class Account:
         self.pods: list[Pod] = []
         self.published: dict[str, tuple[int, int]] = {}
         """Every key that was ever in an epoch Secret: its cluster and epoch."""
+        self.foreign: list[str] = []
         self.newest_sender = -1
         self.sent = 0
 
@@ -121,6 +124,26 @@ class Account:
         self.attempts[cluster] += 1
         attempt = attempt_of(world.claim, world, key_list_lag_ms=self.venue.key_list_lag_ms)
         self._begin("takeover", cluster, attempt, takeover_module.takeover(attempt, BOT))
+
+    def release(self, cluster: int) -> None:
+        """The bot is deleted while nobody can prove its engine dead: its keys and its orders go. The claim may be used again."""
+        world = self.worlds[cluster]
+        if self.attempts[cluster] >= ATTEMPTS_PER_CLUSTER or not self.attempts[cluster]:
+            return
+        self.attempts[cluster] += 1
+        world.claim = opened(world.claim)
+        attempt = attempt_of(world.claim, world, key_list_lag_ms=self.venue.key_list_lag_ms)
+        self._begin("release", cluster, attempt, release(attempt, BOT, orders=True))
+
+    def make_a_foreign_key(self, cluster: int, *, named: bool) -> None:
+        """A person makes a key that can trade, and perhaps names it in the claim as one to be revoked."""
+        key_id = f"foreign-{len(self.foreign)}"
+        if len(self.foreign) < FOREIGN_KEYS:
+            self.foreign.append(key_id)
+            self.venue.keys[key_id] = VenueKey(key_id, "by hand", frozenset({"read", "write"}))
+            claim = self.worlds[cluster].claim
+            if named:
+                self.worlds[cluster].claim = replace(claim, revoke_key_ids=claim.revoke_key_ids | {key_id})
 
     def rotate(self, cluster: int) -> None:
         """A rotation of the Active epoch begins, beside whatever else runs."""
@@ -215,11 +238,15 @@ class Account:
         world, attempt = fence.world, fence.attempt
         if fence.verb == "identify" and world.claim.identity is None:
             world.claim = replace(world.claim, identity=result.identity)
-        if fence.verb != "takeover" or attempt is None:
+        if fence.verb not in {"takeover", "release"} or attempt is None:
             return
         if (world.claim.epoch, world.claim.nonce) != (attempt.epoch, attempt.nonce):
             return
         self.check_quiet(attempt)
+        if fence.verb == "release":
+            self.check_released(attempt)
+            world.claim = replace(world.claim, phase="Idle", secret_name=None, key_id=None)
+            return
         armed(world, attempt, result.key_id)
         assert world.engine is not None
         world.engine.propagation_ms = 5_000
@@ -267,12 +294,13 @@ class Account:
 
     def _check_delete(self, fence: Fence, key_id: str) -> None:
         listed = self.venue.keys.get(key_id)
-        if listed is None:
+        if listed is None or key_id in fence.world.claim.revoke_key_ids:
             return
         name = parse_venue_key_name(listed.name)
         assert name is not None, f"a key that is not ours is deleted: {listed}"
         assert fence.attempt is not None
-        assert (name.claim, name.cluster_id) == (CLAIM, fence.attempt.cluster_id)
+        whose = name.claim, name.cluster_id
+        assert whose == (CLAIM, fence.attempt.cluster_id), f"a key that is not ours is deleted: {listed}"
         assert name.nonce in fence.world.claim.nonces, f"a nonce that was never issued: {listed}"
 
     def _check_in_use(self, fence: Fence, key_id: str) -> None:
@@ -290,6 +318,12 @@ class Account:
         accepted = self.worlds[0].accepted()
         holders = {self.published[key_id] for key_id in accepted & self.published.keys()}
         assert len(holders) <= 1, f"I2: two holders: {sorted(holders)}"
+
+    def check_released(self, attempt: Attempt) -> None:
+        """A name may be freed, or another bot armed, on this evidence: nothing of the claim in this cluster is accepted."""
+        gone = self.venue.keys | self.venue.gone
+        mine = [key_id for key_id in self.worlds[0].accepted() if attempt.own_name(gone[key_id]) is not None]
+        assert not mine, f"released, and still accepted: {mine}"
 
     def check_quiet(self, attempt: Attempt) -> None:
         """P5: when an epoch becomes Active, nothing of its claim's older epochs rests."""

@@ -1,7 +1,7 @@
 """One holder, whatever is interleaved, paused, killed or answered wrongly: a state machine over the fence's own machines.
 
-Two clusters share an account. Each may name it (identify), take it over, rotate its key and audit it, several of these at
-once; any of them may stop for good at any command, with the request done or not, or get no usable answer to it; the venue
+Two clusters share an account. Each may name it (identify), take it over, rotate its key, audit and release it, several of
+these at once; a person makes keys by hand, and names some of them as to be revoked; any of them may stop for good at any command, with the request done or not, or get no usable answer to it; the venue
 revokes late and lists late; engines that nobody stopped go on sending. The invariants are in `account`. At the end one
 undisturbed takeover leaves exactly one accepted key, the published one.
 
@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from soloist_fence import attempt as attempt_module
+from soloist_fence import release as release_module
 from soloist_fence import takeover as takeover_module
 from soloist_fence.api import Reason, parse_venue_key_name
 from soloist_fence.commands import CreateSecret, DeleteKey, GenerateKey, ListKeys, Now, OrderGroup
@@ -75,6 +76,14 @@ class OneHolder(RuleBasedStateMachine):
     @rule(cluster=CLUSTERS)
     def rotate(self, cluster):
         self.account.rotate(cluster)
+
+    @rule(cluster=CLUSTERS)
+    def release(self, cluster):
+        self.account.release(cluster)
+
+    @rule(cluster=CLUSTERS, named=st.booleans())
+    def make_a_foreign_key(self, cluster, named):
+        self.account.make_a_foreign_key(cluster, named=named)
 
     @rule(cluster=CLUSTERS)
     def audit(self, cluster):
@@ -145,6 +154,8 @@ def settle(account: Account) -> None:
     bound = None if not markers else f"marker:{markers[0]}"
     for extra in markers[1:]:
         account.venue.delete(extra)  # what the message of IdentityAmbiguous asks a person for
+    for key_id in account.foreign:
+        account.venue.delete(key_id)  # what the message of Conflict asks a person for
     account.venue.now_ms += 10_000
     world.claim = replace(world.claim, identity=bound)
     attempt, published = converge(account, world)
@@ -228,6 +239,20 @@ def never_look_at_the_claim(_attempt):
     yield
 
 
+def take_all_for_named(attempt, _claim, keys, _orders):
+    ours = {key.key_id: key for key, _ in attempt.of_this_claim(keys)}
+    return takeover_module.Judgement(
+        tuple(ours.values()),
+        tuple(key for key in keys if key.key_id not in ours and attempt.threat(key, subaccount=None)),
+    )
+
+
+def revoke_unasked(attempt, keys):
+    for key in keys:
+        yield from attempt_module.still_ours(attempt)
+        yield from DeleteKey(key.key_id).ask()
+
+
 ORIGINAL = {
     name: getattr(takeover_module, name) for name in ("create", "publish", "quiesce", "sweep", "verify")
 }
@@ -247,7 +272,23 @@ def test_the_machine_fails_with(name, monkeypatch):
     mutants, said = MUTATIONS[name]
     for function, mutant in mutants.items():
         monkeypatch.setattr(takeover_module, function, mutant)
+    must_fail(said)
 
+
+@pytest.mark.timeout(300)
+def test_the_machine_fails_with_a_release_that_does_not_wait(monkeypatch):
+    monkeypatch.setattr(release_module, "quiesce", no_wait)
+    must_fail("still accepted|I5")
+
+
+@pytest.mark.timeout(300)
+def test_the_machine_fails_when_every_foreign_key_is_revoked(monkeypatch):
+    monkeypatch.setattr(takeover_module, "judge", take_all_for_named)
+    monkeypatch.setattr(takeover_module, "revoke_named", revoke_unasked)
+    must_fail("not ours")
+
+
+def must_fail(said):
     class Mutated(OneHolder):
         def teardown(self):
             """The end is not what is looked for."""
