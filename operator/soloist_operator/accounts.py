@@ -147,6 +147,8 @@ def _identify(road: Road, spec: TradingBotSpec, account: Account) -> Plan:
         road.found(
             claimed=no("Claiming", f"the account is {asked.identity}"), progress="the account is identified"
         )
+        if account.key_policy is KeyPolicy.STATIC:
+            road.draft.actions.extend(identity.drop_answered(observed))
         return road.end(Again(BOUND_LOOK_S))
     return _while_identifying(road, wanted, asked)
 
@@ -174,10 +176,13 @@ def _while_identifying(road: Road, wanted: Desired, asked: Unidentified) -> Plan
 def _hold(
     road: Road, spec: TradingBotSpec, account: Account, found: Identified
 ) -> holding.Held | holding.NotHeld:
-    """Take the claim; and open its first epoch in the same swap when the configuration is accepted already."""
+    """Take the claim; and open its first epoch in the same swap when the configuration is accepted already.
+
+    Of a Static account it is only taken: nothing is armed before its key was looked at again.
+    """
     observed, context = road.observed, road.context
     opening = None
-    if spec.state is not State.STOPPED:
+    if spec.state is not State.STOPPED and account.key_policy is KeyPolicy.MANAGED:
         wanted = desired.resolve(observed, spec, context.settings, claim=None, epoch=None)
         if check(road, wanted) is None:
             opening = Opening(
@@ -209,7 +214,7 @@ def _arm(
         return finish(road, wanted, Done())
     step: Arms | holding.NotArmed
     if account.key_policy is KeyPolicy.STATIC:
-        step = holding.arm_static(claim, account, context.now, takeover.nonce, why, above)
+        step = _arm_static(road, wanted, account, claim, fence, why=why, above=above)
     else:
         setup = desired.fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
         step = holding.arm_managed(observed, claim, takeover, setup, fence, context.now, why=why, above=above)
@@ -222,6 +227,36 @@ def _arm(
     if "fenced" not in road.findings or road.replace is not None:
         road.found(fenced=step.verdict, progress=step.progress)
     return finish(road, wanted, Again(step.after_s))
+
+
+def _arm_static(
+    road: Road,
+    wanted: Desired,
+    account: Account,
+    claim: Object,
+    fence: FenceParameters,
+    *,
+    why: str,
+    above: int,
+) -> Arms | holding.NotArmed:
+    """Static: no fence sees whose key it is, so the venue is asked again before an epoch is opened."""
+    observed, context = road.observed, road.context
+    looked = _look(road, wanted, account, fence)
+    if looked is not None:
+        progress = looked.verdict.message if looked.verdict.reason == "Fencing" else ""
+        return holding.NotArmed(looked.verdict, looked.after_s, looked.actions, progress)
+    attempt = identity.job_attempt(observed)
+    nonce = context.attempts[Verb.TAKEOVER].nonce
+    return holding.arm_static(claim, account, attempt, context.now, nonce, why, above)
+
+
+def _look(road: Road, wanted: Desired, account: Account, fence: FenceParameters) -> Unidentified | None:
+    """Is the Static key still one of the bound account? None when it is."""
+    observed, context = road.observed, road.context
+    found = identity.bound(observed.bot, account)
+    assert found is not None, "a claim is held under a bound identity"
+    setup = desired.fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
+    return identity.look(observed, found, context.attempts[Verb.IDENTIFY], setup, fence.key_list_lag_ms)
 
 
 def _arm_now(road: Road, wanted: Desired, account: Account, step: Arms) -> Plan:

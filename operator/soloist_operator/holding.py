@@ -10,7 +10,7 @@ from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Verb, e
 from soloist_operator import attempts, claims, identity
 from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import Account, KeyPolicy, KeyType
-from soloist_operator.attempts import AttemptMemory, AttemptView, attempt_of
+from soloist_operator.attempts import Attempt, AttemptMemory, AttemptView, attempt_of
 from soloist_operator.claims import Holder, Whose
 from soloist_operator.conditions import Verdict, no, yes
 from soloist_operator.heartbeat import Heartbeat
@@ -44,7 +44,7 @@ class NotHeld:
 
 @dataclass(frozen=True)
 class Opening:
-    """Everything is ready for the first epoch, so that a claim is taken and opened in one swap."""
+    """Everything is ready for the first epoch of a Managed account, so that a claim is taken and opened in one swap."""
 
     nonce: str
     now: str
@@ -65,17 +65,15 @@ def hold(
             body = claims.new_claim(
                 found.identity, holder, venue=venue, subaccount=account.subaccount, now=now
             )
-            return _take(body, "the account had no claim", account, opening)
+            return _take(body, "the account had no claim", opening)
         case Whose.FREE:
             assert claim is not None
-            return _take(claims.adopted(claim, holder, now=now), "the claim was Idle", account, opening)
+            return _take(claims.adopted(claim, holder, now=now), "the claim was Idle", opening)
         case Whose.ORPHANED:
             assert claim is not None
             if account.key_policy is KeyPolicy.MANAGED:
                 # Its old key is swept by our first takeover, before any key of ours exists.
-                return _take(
-                    claims.adopted(claim, holder, now=now), "the claim was Orphaned", account, opening
-                )
+                return _take(claims.adopted(claim, holder, now=now), "the claim was Orphaned", opening)
             message = (
                 f"AccountClaim {name} is Orphaned: the bot that held it was abandoned and its engine may still run with this "
                 "Static key. Replace the key at the venue, put the new one into another Secret and create the TradingBot with it"
@@ -86,7 +84,7 @@ def hold(
             return _others(observed, claim, now)
 
 
-def _take(body: Object, why: str, account: Account, opening: Opening | None) -> NotHeld:
+def _take(body: Object, why: str, opening: Opening | None) -> NotHeld:
     name = name_of(body)
     taking = no("Claiming", f"AccountClaim {name} is being taken")
     if opening is None:
@@ -100,10 +98,6 @@ def _take(body: Object, why: str, account: Account, opening: Opening | None) -> 
         acknowledged_key_ids=opening.acknowledged_key_ids,
     )
     opens = attempt_of(opened, Verb.TAKEOVER)
-    if account.key_policy is KeyPolicy.STATIC:
-        opened = claims.active(
-            opened, secret_name=account.secret_name, key_id=None, evidence=None, now=opening.now
-        )
     return NotHeld(taking, 0.0, (SwapClaim(opened, f"{why}; opens epoch {opens.epoch}", opens=opens),))
 
 
@@ -200,13 +194,23 @@ class Arms:
     swap: SwapClaim
 
 
-def arm_static(claim: Object, account: Account, now: str, nonce: str, why: str, above: int) -> Arms:
-    """Static: the epoch is opened and Active in one swap; the old pod is guarded by proof of death alone."""
+def arm_static(
+    claim: Object, account: Account, looked: Attempt, now: str, nonce: str, why: str, above: int
+) -> Arms:
+    """Static: the epoch is opened and Active in one swap; the old pod is guarded by proof of death alone.
+
+    `looked` saw the account's identity confirmed (identity.look), and counts for this epoch only.
+    """
     opened = claims.opened(claim, nonce=nonce, now=now, why=why, above=max(above, claims.highest_seen(claim)))
     following = claims.active(opened, secret_name=account.secret_name, key_id=None, evidence=None, now=now)
     opens = attempt_of(opened, Verb.TAKEOVER)
     return Arms(
-        SwapClaim(following, f"a Static key needs no takeover: opens epoch {opens.epoch}", opens=opens)
+        SwapClaim(
+            following,
+            f"a Static key needs no takeover: opens epoch {opens.epoch}",
+            opens=opens,
+            closes=looked,
+        )
     )
 
 

@@ -425,6 +425,7 @@ def test_a_static_key_is_armed_without_a_fence(bench: Bench) -> None:
     bench.identify("demo", f"key:{bench.account}")
     bench.pass_check("demo")
     bench.wait_condition("demo", "AccountClaimed", "IdentityByKeyOnly")
+    bench.identify("demo", f"key:{bench.account}")  # looked at again before it is armed
     pod = bench.wait(lambda: bench.get("pod", "demo-0"), "demo")
     assert [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if "secret" in v] == [bench.account]
     assert bench.claim("demo")["status"]["epoch"] == 1

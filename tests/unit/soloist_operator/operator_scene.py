@@ -402,6 +402,7 @@ class Stage:
             "reason": "Done",
             "message": "",
             "accountIdentity": identity,
+            **({"markerId": identity.removeprefix("marker:")} if identity.startswith("marker:") else {}),
             **more,
         }
         self.end_job("-identify", json.dumps(told), exit_code=1 if told["outcome"] == "Failed" else 0)
@@ -468,6 +469,9 @@ class Stage:
             and "managementKeySecretRef" in self.seen.bot["spec"]["account"]
         ):
             self.end_job("-fence-", self.evidence())
+            self.settle()
+        if self.seen.claim is not None and self.seen.claim["status"]["phase"] == "Idle":
+            self.identify()  # a Static key is looked at again before it is armed
             self.settle()
         self.make_pod()
         self.settle()

@@ -518,6 +518,9 @@ def test_a_claim_without_holder(phase, account, taken) -> None:
         stage.settle()
         stage.end_job("-check-", "")
         stage.settle()
+        if account is STATIC:
+            stage.identify()
+            stage.settle()
         assert stage.seen.claim["status"]["epoch"] == 5
 
 

@@ -355,6 +355,10 @@ def test_after_a_restore_every_claim_gets_a_new_epoch_above_all_that_was_seen() 
         stage.after_restore = True
         stage.heartbeat = Heartbeat(record(pod_uid=stage.seen.pod["metadata"]["uid"], epoch=9), silent=False)
         stage.run()
+        if account is not None:
+            stage.settle()
+            stage.identify()
+            stage.run()
         status = stage.seen.claim["status"]
         assert (status["epoch"], status["reason"]) == (10, "AfterRestore")
         stage.heartbeat = Heartbeat()
