@@ -196,10 +196,12 @@ def _hold(
 def _judge_holding(road: Road, account: Account, claim: Object, verdict: Verdict) -> None:
     if "fenced" not in road.findings:
         road.found(fenced=verdict)
+    heartbeat = road.context.heartbeat
     if account.key_policy is KeyPolicy.MANAGED:
-        road.found(keys=judgements.keys_verdict(road.observed, claim))
+        road.found(keys=judgements.keys_verdict(road.observed, claim, heartbeat))
     else:
-        road.found(keys=yes("Static", "the key is yours: Soloist neither replaces nor revokes it"))
+        own = yes("Static", "the key is yours: Soloist neither replaces nor revokes it")
+        road.found(keys=audits.watchdog_verdict(road.observed, heartbeat) or own)
 
 
 def _arm(

@@ -1,7 +1,7 @@
 """What the audits of an account say, and what follows: a word, a reaping, a halt. Pure.
 
 An audit runs as a CronJob (specs/jobs.py) and only looks. Its evidence stays with its Job until the next one, so nothing is
-written while nothing is found.
+written while nothing is found. The watchdog beside the engine audits orders every few seconds and says so in the Lease.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from soloist_fence.api import Evidence, FenceInterfaceError, Outcome, Reason
 
 from soloist_operator import claims
 from soloist_operator.conditions import Verdict, no
+from soloist_operator.heartbeat import Heartbeat
 from soloist_operator.kinds import GROUP, JOB, LABEL_COMPONENT
-from soloist_operator.objects import Object, annotation, deleting, dig, label, name_of
+from soloist_operator.objects import Object, annotation, deleting, dig, label, name_of, uid_of
 from soloist_operator.observe import Observed
 from soloist_operator.outcomes import Finished, outcome_of
 from soloist_operator.plan import Action, Create, Delete, SwapClaim
@@ -77,6 +78,33 @@ def verdict(audit: Audit) -> Verdict | None:
     reason = "ForeignKey" if evidence.reason is Reason.CONFLICT else evidence.reason.value
     keys = f" (keys {', '.join(evidence.key_ids)})" if evidence.key_ids else ""
     return no(reason, f"Job {job}: {evidence.message}{keys}")
+
+
+def watchdog_verdict(observed: Observed, heartbeat: Heartbeat) -> Verdict | None:
+    """What the watchdog beside the engine saw, for condition KeysHealthy; None when it saw nothing.
+
+    An engine that fell silent afterwards takes nothing back. The text carries no counts: they may grow with every look.
+    """
+    record, pod = heartbeat.record, observed.pod
+    if record is None or pod is None or record.pod_uid != uid_of(pod):
+        return None
+    seen = []
+    if record.foreign_orders:
+        seen.append(
+            "orders of somebody else in this subaccount, and halted the engine until a person resumes it (ctl resume --latch watchdog)"
+        )
+    if record.other_epoch_orders:
+        seen.append(
+            "orders of this bot in another epoch: the venue still accepts the key of an older engine (docs/guarantee.md, A1). For these "
+            "the engine is not halted; set spec.state to Halted if in doubt"
+        )
+    if not seen:
+        return None
+    return no(
+        Reason.FOREIGN_ORDERS.value,
+        f"the watchdog of pod {name_of(pod)} saw {'; and '.join(seen)}. Its log names every order (AuditFound), soloist-fence status "
+        "every key that could have sent them: find out who does",
+    )
 
 
 def foreign_orders(audit: Audit | None) -> int:

@@ -40,6 +40,10 @@ class EngineRecord:
     message: str
     safety: Object | None = None
     """What a start without a journal may believe (docs/interfaces.md "Lease"); only a Live engine has one."""
+    foreign_orders: int = 0
+    """Orders of somebody else in our subaccount, by the watchdog's audits; 0 without a watchdog, or while it is silent."""
+    other_epoch_orders: int = 0
+    """Orders of our claim in another epoch than the engine's, by the same."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def engine_record(lease: Object) -> EngineRecord | None:
         return None
     try:
         document = json.loads(text)
+        found = document.get("watchdog") if isinstance(document.get("watchdog"), dict) else {}
         return EngineRecord(
             pod_uid=str(document["podUid"]),
             epoch=int(document.get("epoch") or 0),
@@ -82,6 +87,8 @@ def engine_record(lease: Object) -> EngineRecord | None:
             reason=str(document.get("reason") or ""),
             message=str(document.get("message") or ""),
             safety=document.get("safety") if isinstance(document.get("safety"), dict) else None,
+            foreign_orders=int(found.get("foreign") or 0),
+            other_epoch_orders=int(found.get("otherEpoch") or 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # an engine that writes nonsense is as good as mute
@@ -154,11 +161,11 @@ class Heartbeats:
 
 
 def _shown(record: EngineRecord | None) -> tuple[object, ...] | None:
-    """The part of a record that decides; a message may change with every renewal."""
+    """The part of a record that decides; a message may change with every renewal, and so may counts."""
     if record is None:
         return None
     shown = (record.pod_uid, record.epoch, record.key_id, record.state, record.ready, record.reason)
-    return (*shown, lasting(record.safety))
+    return (*shown, record.foreign_orders > 0, record.other_epoch_orders > 0, lasting(record.safety))
 
 
 def lasting(safety: Object | None) -> tuple[object, ...]:

@@ -97,9 +97,9 @@ def _container_trouble(status: Object) -> Verdict | None:
     return None
 
 
-def keys_verdict(observed: Observed, claim: Object) -> Verdict:
-    """Condition KeysHealthy of a Managed account: a halt, else what the last audit found, else the last rotation."""
-    found = audits.halt_verdict(observed, claim)
+def keys_verdict(observed: Observed, claim: Object, heartbeat: Heartbeat) -> Verdict:
+    """Condition KeysHealthy of a Managed account: a halt, else what the watchdog saw, the last audit found, the last rotation did."""
+    found = audits.halt_verdict(observed, claim) or audits.watchdog_verdict(observed, heartbeat)
     last = audits.last(observed, claim)
     if found is None and last is not None:
         found = audits.verdict(last)

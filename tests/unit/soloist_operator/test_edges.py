@@ -202,12 +202,39 @@ def test_renewals_that_say_the_same_wake_nobody() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"podUid": "q"}, {"epoch": 2}, {"keyId": "k2"}, {"state": "HALTED"}, {"ready": False}, {"reason": "X"}],
+    [
+        {"podUid": "q"},
+        {"epoch": 2},
+        {"keyId": "k2"},
+        {"state": "HALTED"},
+        {"ready": False},
+        {"reason": "X"},
+        {"watchdog": {"keyId": "k", "foreign": 1, "otherEpoch": 0}},
+        {"watchdog": {"keyId": "k", "foreign": 0, "otherEpoch": 1}},
+    ],
 )
 def test_a_change_that_the_status_shows_wakes_the_bot(change: dict[str, Any]) -> None:
     beats = Heartbeats()
     beats.note(KEY, lease(0), 0)
     assert beats.note(KEY, lease(1, **change), 1)
+
+
+def test_the_watchdogs_findings_are_read_and_more_of_them_wake_nobody() -> None:
+    beats = Heartbeats()
+    beats.note(KEY, lease(0, watchdog={"keyId": "k", "foreign": 2, "otherEpoch": 3}), 0)
+    record = beats.view(KEY, 0).record
+    assert record is not None
+    assert (record.foreign_orders, record.other_epoch_orders) == (2, 3)
+    assert not beats.note(KEY, lease(1, watchdog={"keyId": "k", "foreign": 7, "otherEpoch": 9}), 1)
+
+
+@pytest.mark.parametrize("word", [None, {}, "silent"])
+def test_an_engine_whose_watchdog_is_silent_is_heard_all_the_same(word: Any) -> None:
+    beats = Heartbeats()
+    beats.note(KEY, lease(0, watchdog=word), 0)
+    record = beats.view(KEY, 0).record
+    assert record is not None
+    assert (record.foreign_orders, record.other_epoch_orders) == (0, 0)
 
 
 def test_an_edit_of_our_own_words_wakes_the_bot() -> None:

@@ -266,6 +266,39 @@ def test_an_acknowledgement_of_another_halt_does_not_count() -> None:
     assert stage.run().actions == ()
 
 
+@pytest.mark.parametrize("account", [None, STATIC])
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [({"foreign_orders": 2}, "somebody else"), ({"other_epoch_orders": 1}, "another epoch")],
+)
+def test_what_the_watchdog_saw_is_a_condition_and_an_event(account, seen, says) -> None:
+    stage = Stage(live(account=dict(account)) if account else live())
+    stage.bring_up()
+    fine = healthy(stage)
+    stage.beat(**seen)
+    plan = stage.run()
+    assert healthy(stage) == ("False", "ForeignOrders")
+    assert says in stage.condition("KeysHealthy")["message"]
+    assert [(a.kind, a.reason) for a in plan.announcements] == [("Warning", "ForeignOrders")]
+    stage.beat(**{name: count + 1 for name, count in seen.items()})
+    before = stage.seen.bot["status"]
+    stage.run()
+    assert stage.seen.bot["status"] == before, "more of the same is no news"
+    stage.heartbeat = Heartbeat(stage.heartbeat.record, silent=True)
+    stage.run()
+    assert healthy(stage) == ("False", "ForeignOrders"), "silence takes nothing back"
+    stage.beat()
+    stage.run()
+    assert healthy(stage) == fine
+
+
+def test_the_watchdog_of_another_pod_says_nothing() -> None:
+    stage = running()
+    stage.beat(pod_uid="a zombie", foreign_orders=2)
+    stage.run()
+    assert healthy(stage) == ("True", "Published")
+
+
 # ---------------------------------------------------------------------------------------------- what the engine reports
 
 
