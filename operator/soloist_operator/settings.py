@@ -38,7 +38,7 @@ class Venue(_Block):
     rest_url: str = Field(pattern=r"^https?://")
     websocket_url: str = Field(pattern=r"^wss?://")
     ca_bundle: str = ""
-    revocation_bound_ms: int = Field(ge=0)
+    revocation_bound_ms: int = Field(ge=0, le=60_000)
     key_list_lag_ms: int = Field(default=0, ge=0)
     egress: tuple[dict[str, Any], ...] = ()
 

@@ -73,6 +73,7 @@ def test_settings_are_strict(tmp_path) -> None:
         ({"watchNamespaces": []}, "watchNamespaces"),
         ({"venues": {}}, "venues"),
         ({"venues": {"v": {"restUrl": "ftp://x"}}}, "venues.v.restUrl"),
+        ({"venues": {"v": {"revocationBoundMs": 60_001}}}, "venues.v.revocationBoundMs"),
     ):
         path.write_text(yaml.safe_dump(merged(good, wrong) if wrong != {"venues": {}} else {**good, **wrong}))
         with pytest.raises(SettingsError, match=word):

@@ -171,7 +171,7 @@ def test_a_venue_slower_than_the_bound_is_no_case_for_another_attempt() -> None:
     lose_the_node(stage)
     stage.settle()
     told = stage.evidence(
-        "Failed", "NotConfirmed", message="still accepted", counts={"stillAcceptedMs": 118_000}
+        "Failed", "NotConfirmed", message="still accepted", counts={"stillAcceptedMs": 50_000}
     )
     stage.end_job("-fence-e2", told, exit_code=1)
     stage.settle()
@@ -182,10 +182,10 @@ def test_a_venue_slower_than_the_bound_is_no_case_for_another_attempt() -> None:
     assert stage.job("-fence-e3") is None
     assert stage.condition("Fenced")["reason"] == "NotConfirmed"
     venue = stage.settings.venues["simulator"]
-    longer = venue.model_copy(update={"revocation_bound_ms": 150_000})
+    longer = venue.model_copy(update={"revocation_bound_ms": 60_000})
     stage.settings = stage.settings.model_copy(update={"venues": {"simulator": longer}})
     stage.settle()
-    assert "--revocation-bound-ms=150000" in fence_pod(stage, 3)["containers"][0]["args"]
+    assert "--revocation-bound-ms=60000" in fence_pod(stage, 3)["containers"][0]["args"]
 
 
 def test_a_pod_below_the_published_epoch_may_be_deleted_by_force() -> None:
