@@ -201,7 +201,10 @@ def obliging_fence(identity: Callable[[Object], str]) -> Callable[[Object, Memor
         options = dict(option.lstrip("-").partition("=")[::2] for option in container["args"][1:])
         told: Object = {"version": 1, "nonce": options["nonce"], "reason": "Done", "message": ""}
         if container["args"][0] == "identify":
-            told |= {"claim": "", "epoch": 0, "outcome": "Identified", "accountIdentity": identity(job)}
+            named = identity(job)
+            told |= {"claim": "", "epoch": 0, "outcome": "Identified", "accountIdentity": named}
+            if named.startswith("marker:"):
+                told["markerId"] = named.removeprefix("marker:")
         else:
             told |= {
                 "claim": options["claim"],
