@@ -544,6 +544,21 @@ def test_another_release_may_adopt_a_free_claim_and_not_a_held_one(rooms):
         assert other.operator.send("PUT", path, body, dry_run=True).status_code == expected
 
 
+@pytest.mark.parametrize("who", [person, operator])
+def test_a_claim_is_made_with_a_holder_wherever_it_is_made(rooms, who):
+    """Nobody could say whose it is: so it is refused in the whole cluster, and to the operator itself."""
+    for room in (rooms.guarded, rooms.open):
+        request = Request(who, "POST", lambda r: r.claims(), claim("claim-000000000000", None))
+        eventually(
+            lambda: request.send(room)[0] == 403,  # noqa: B023
+            IN_FORCE_S,
+            lambda: f"the API server says {request.send(room)}",  # noqa: B023
+        )
+        _, said = request.send(room)
+        for word in ("ValidatingAdmissionPolicy", "spec.holder", "Create the TradingBot instead"):
+            assert word in said
+
+
 def test_what_a_bot_leaves_is_collected(rooms):
     """The garbage collector's own requests, not a dry run: the policies must not keep what nobody owns any more."""
     room = rooms.guarded
