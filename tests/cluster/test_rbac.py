@@ -40,11 +40,13 @@ IN_ITS_NAMESPACE = {
         (COORDINATION, "leases", "get"), (TRADE, "accountclaims", "get"),
     }),
     "soloist-engine": frozenset({(COORDINATION, "leases", "get"), (COORDINATION, "leases", "patch")}),
+    "uninstall-guard": frozenset({(TRADE, "tradingbots", "list")}),
 }  # fmt: skip
 ELSEWHERE = {
     "operator": operator_rights("C"),
     "soloist-fence": frozenset({(TRADE, "accountclaims", "get")}),
     "soloist-engine": frozenset(),
+    "uninstall-guard": frozenset(),
 }
 """In a namespace that is not the chart's; policies keep the operator's writes out of it all the same (test_admission.py)."""
 
@@ -74,7 +76,7 @@ DANGEROUS = [
 
 @dataclass(frozen=True)
 class Accounts:
-    """The chart's accounts for one namespace that is both the release's and the bots'."""
+    """The chart's accounts for one namespace that is both the release's and the bots', the uninstall hook's too."""
 
     namespace: str
     release: str
@@ -96,13 +98,14 @@ def accounts(cluster) -> Iterator[Accounts]:
         for found in render(
             {"botNamespaces": [{"name": namespace, "create": False}]}, release=release, namespace=namespace
         )
-        if found["kind"] in ROLES and "helm.sh/hook" not in found["metadata"].get("annotations", {})
+        if found["kind"] in ROLES
     ]
     cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
     outside = [found for found in objects if found["metadata"].get("namespace") != namespace]
     try:
         with administrator(cluster, namespace) as person:
-            names = {name: name for name in IN_ITS_NAMESPACE} | {"operator": f"{release}-operator"}
+            of_the_release = {name: f"{release}-{name}" for name in ("operator", "uninstall-guard")}
+            names = {name: name for name in IN_ITS_NAMESPACE} | of_the_release
             callers = {name: person.acting_as(namespace, account) for name, account in names.items()}
             common = all_rights(person.acting_as(namespace, "nobody"), namespace)
             yield Accounts(namespace, release, person, callers, common)
