@@ -94,8 +94,6 @@ class Phase(enum.StrEnum):
     """Nobody holds it; every key of it is revoked."""
     FENCING = "Fencing"
     """An attempt is making its epoch the only one."""
-    ARMING = "Arming"
-    """The key is published, the engine is not yet started."""
     ACTIVE = "Active"
     """The engine of this epoch may trade."""
     CONFLICT = "Conflict"
