@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,10 +12,15 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.paths import write_atomically
 
 API_SERVER_PORT = 6443
-# Everything that leaves the node, of its kubelet and of its pods, passes here with the address behind the Service already.
+# Everything of the node, of its kubelet and of its pods, passes here with the address behind the Service.
 # The network plugin keeps its own rules on top of the filter table's chains and lets pods through before a rule of ours.
 TABLE = ("--table", "mangle")
-RULE = ("POSTROUTING", "--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP")
+# Both directions. Without the first, an open watch goes on to deliver what the API server sends until its TCP window is
+# full: the kubelet then hears that a pod was deleted, and ends the very process that a partition keeps from hearing it.
+RULES = (
+    ("PREROUTING", "--protocol", "tcp", "--sport", str(API_SERVER_PORT), "--jump", "DROP"),
+    ("POSTROUTING", "--protocol", "tcp", "--dport", str(API_SERVER_PORT), "--jump", "DROP"),
+)
 # kind's network has both families, and the kubelet changes over when one is cut.
 FAMILIES = ("iptables", "ip6tables")
 
@@ -27,33 +33,33 @@ class Frozen(TypedDict):
 
 
 def partition(cluster: Cluster, node: str) -> None:
-    """Cut a node and its pods off the API server, and off nothing else: they still reach each other and the exchange.
+    """Cut a node and its pods off the API server, both ways, and off nothing else: they still reach each other and the exchange.
 
     The node turns NotReady after the grace period of the controller manager, about 50 s.
     """
     check_worker(cluster, node)
-    for family in FAMILIES:
-        if not has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--insert", *RULE)
+    for family, rule in product(FAMILIES, RULES):
+        if not has_rule(cluster, node, family, rule):
+            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--insert", *rule)
 
 
 def heal(cluster: Cluster, node: str) -> None:
     """Undo `partition`; does nothing on a node that is not cut off."""
     if node not in cluster.nodes:
         raise ClusterError(f"cluster {cluster.name} has no node {node}; it has {', '.join(cluster.nodes)}")
-    for family in FAMILIES:
-        while has_rule(cluster, node, family):
-            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--delete", *RULE)
+    for family, rule in product(FAMILIES, RULES):
+        while has_rule(cluster, node, family, rule):
+            cluster.docker.run("exec", node, family, *TABLE, "--wait", "--delete", *rule)
 
 
 def is_partitioned(cluster: Cluster, node: str) -> bool:
-    """Tell whether `partition` is in force on a node."""
-    return any(has_rule(cluster, node, family) for family in FAMILIES)
+    """Tell whether `partition`, or a part of it, is in force on a node."""
+    return any(has_rule(cluster, node, family, rule) for family, rule in product(FAMILIES, RULES))
 
 
-def has_rule(cluster: Cluster, node: str, family: str) -> bool:
-    """Tell whether the partition's rule is in force."""
-    command = ("docker", "exec", node, family, *TABLE, "--wait", "--check", *RULE)
+def has_rule(cluster: Cluster, node: str, family: str, rule: tuple[str, ...]) -> bool:
+    """Tell whether one rule of the partition is in force."""
+    command = ("docker", "exec", node, family, *TABLE, "--wait", "--check", *rule)
     return succeeds(*command, env=cluster.docker.environment)
 
 
