@@ -131,22 +131,50 @@ def kill(cluster: Cluster, pod: str, container: str) -> None:
 def delete_node(cluster: Cluster, node: str) -> None:
     """Delete the Node object; whatever runs there runs on, and is heard.
 
-    kube-router takes the routes of a deleted node away, which would silence the zombie; not every network does, so they stay.
+    kube-router ends its session with a deleted node, and both ends take each other's routes away, which would silence the
+    zombie; not every network does, so they stay.
     """
-    found = json.loads(cluster.kubectl("get", "node", node, "-o", "json"))
-    address = next(each["address"] for each in found["status"]["addresses"] if each["type"] == "InternalIP")
-    for half in ipaddress.ip_network(found["spec"]["podCIDR"]).subnets():
-        shell(
-            cluster, control_plane(cluster), f"ip route replace {half} via {address} protocol {KEPT_ROUTES}"
+    first = control_plane(cluster)
+    for here, there in ((first, node), (node, first)):
+        found = json.loads(cluster.kubectl("get", "node", there, "-o", "json"))
+        address = next(
+            each["address"] for each in found["status"]["addresses"] if each["type"] == "InternalIP"
         )
+        for half in ipaddress.ip_network(found["spec"]["podCIDR"]).subnets():
+            shell(cluster, here, f"ip route replace {half} via {address} protocol {KEPT_ROUTES}")
     cluster.kubectl("delete", "node", node, "--wait=false")
 
 
 def bring_back(cluster: Cluster, node: str) -> None:
-    """The kubelet registers its Node object again, and the node is Ready."""
+    """The node has its Node object again and is Ready."""
     if not cluster.kubectl("get", "node", node, "--ignore-not-found", "-o", "name").strip():
+        # Registered by the kubelet alone it would get other pod addresses than its bridge has, and no pod would start there.
+        cidr = kept_addresses(cluster, control_plane(cluster))
+        made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}  # fmt: skip
+        cluster.kubectl("create", "-f", "-", input=json.dumps(made))
         shell(cluster, node, "systemctl restart kubelet")
     eventually(lambda: is_node_ready(cluster, node), 120, f"{node} does not become Ready", interval_s=1.0)
+    for name in cluster.nodes:
+        let_go_of_routes(cluster, name)
+
+
+def kept_addresses(cluster: Cluster, node: str) -> str:
+    """The pod addresses that a node reaches by the routes of `delete_node`, empty when there are none."""
+    kept = json.loads(shell(cluster, node, f"ip -json route show protocol {KEPT_ROUTES}"))
+    whole = ipaddress.collapse_addresses(ipaddress.IPv4Network(route["dst"]) for route in kept)
+    return "".join(map(str, whole))
+
+
+def let_go_of_routes(cluster: Cluster, node: str) -> None:
+    """Take the routes of `delete_node` away, once the network has its own again: kube-router needs a while to come back."""
+    if cidr := kept_addresses(cluster, node):
+        eventually(
+            lambda: shell(cluster, node, f"ip route show exact {cidr}").strip(),
+            180,
+            f"the network makes no route to {cidr} on {node} again",
+            interval_s=1.0,
+        )
+        shell(cluster, node, f"ip route flush protocol {KEPT_ROUTES}")
 
 
 def is_node_ready(cluster: Cluster, node: str) -> bool:
@@ -164,7 +192,6 @@ def repair(cluster: Cluster) -> None:
     node = worker(cluster)
     first = control_plane(cluster)
     shell(cluster, first, f"test ! -e {PARKED} || mv {PARKED} {API_SERVER_MANIFEST}")
-    shell(cluster, first, f"ip route flush protocol {KEPT_ROUTES}")
     for name in cluster.nodes:
         faults.heal(cluster, name)
         shell(cluster, name, "systemctl kill --signal=CONT --kill-whom=main kubelet")
