@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from soloist_fence.api import Verb
+from soloist_fence.api import Reason, Verb, key_identity, marker_of
 
 from soloist_operator import (
     audits,
@@ -36,7 +36,7 @@ from soloist_operator.children import (
     resolved,
     run,
 )
-from soloist_operator.conditions import Verdict, no, yes
+from soloist_operator.conditions import TRUE, UNKNOWN, Verdict, no, yes
 from soloist_operator.desired import Desired
 from soloist_operator.holding import Arms, FenceParameters, Opening
 from soloist_operator.identity import Identified, Unidentified
@@ -108,10 +108,52 @@ def _hold_on(road: Road, wanted: Desired, account: Account, claim: Object, fence
     assert wanted.epoch is not None, "an Active claim has an epoch"
     if account.key_policy is KeyPolicy.MANAGED:
         road.draft.actions.extend(_look_after(road, wanted, claim, fence))
-    road.draft.actions.extend(holding.follow_engine(observed, claim, context.heartbeat)[: _one_swap(road)])
+        follow = holding.follow_engine(observed, claim, context.heartbeat)
+    else:
+        follow = _follow_static(road, wanted, account, claim, fence)
+    road.draft.actions.extend(follow[: _one_swap(road)])
     armed = holding.armed(claim, account)
     assert armed is not None, "only called for an Active claim"
     return run(road, wanted, armed.arming)
+
+
+def _follow_static(
+    road: Road, wanted: Desired, account: Account, claim: Object, fence: FenceParameters
+) -> tuple[SwapClaim, ...]:
+    """Follow the engine of a Static account; to another key only once the venue says that it is of the bound account.
+
+    Only its owner changes a Static Secret, so an engine may find another key in there at any restart of its containers.
+    """
+    observed, heartbeat = road.observed, road.context.heartbeat
+    found, key_id = identity.bound(observed.bot, account), holding.new_key(observed, claim, heartbeat)
+    assert found is not None, "a claim is held under a bound identity"
+    by_key = marker_of(found.identity) is None
+    looked_at = not by_key and not dig(claim, "status", "keyId")  # when its epoch was opened
+    if key_id is None or looked_at or key_identity(key_id) == found.identity:
+        return holding.follow_engine(observed, claim, heartbeat)
+    if by_key:
+        told = (
+            f"the bot is bound to {found.identity} and its engine signs with key {key_id}: nobody can tell which account that trades. "
+            f"The engine is not stopped by this: set spec.state to Halted if in doubt, {identity.REMEDY}"
+        )
+        _doubt(road, no(Reason.IDENTITY_AMBIGUOUS.value, told))
+        return holding.follow_engine(observed, claim, heartbeat, key=False)
+    looked = _look(road, wanted, account, fence, condition=identity.KEYS)
+    if looked is None:
+        attempt = identity.job_attempt(observed)
+        swaps = holding.follow_engine(observed, claim, heartbeat)
+        return tuple(replace(swap, closes=attempt) for swap in swaps)
+    road.draft.actions.extend(looked.actions)
+    road.look_again(looked.after_s)
+    under_way = looked.verdict.reason == "Identifying"
+    _doubt(road, replace(looked.verdict, status=UNKNOWN) if under_way else looked.verdict)
+    return holding.follow_engine(observed, claim, heartbeat, key=False)
+
+
+def _doubt(road: Road, verdict: Verdict) -> None:
+    """Condition KeysHealthy, unless something graver was found: orders of somebody else."""
+    if road.findings["keys"].status == TRUE:
+        road.found(keys=verdict)
 
 
 def _one_swap(road: Road) -> int:
@@ -252,13 +294,16 @@ def _arm_static(
     return holding.arm_static(claim, account, attempt, context.now, nonce, why, above)
 
 
-def _look(road: Road, wanted: Desired, account: Account, fence: FenceParameters) -> Unidentified | None:
+def _look(
+    road: Road, wanted: Desired, account: Account, fence: FenceParameters, *, condition: str = identity.FENCED
+) -> Unidentified | None:
     """Is the Static key still one of the bound account? None when it is."""
     observed, context = road.observed, road.context
     found = identity.bound(observed.bot, account)
     assert found is not None, "a claim is held under a bound identity"
     setup = desired.fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
-    return identity.look(observed, found, context.attempts[Verb.IDENTIFY], setup, fence.key_list_lag_ms)
+    view = context.attempts[Verb.IDENTIFY]
+    return identity.look(observed, found, view, setup, fence.key_list_lag_ms, condition=condition)
 
 
 def _arm_now(road: Road, wanted: Desired, account: Account, step: Arms) -> Plan:

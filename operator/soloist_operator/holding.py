@@ -348,14 +348,28 @@ def last_failure(claim: Object) -> Verdict:
     return no(reason, message)
 
 
-def follow_engine(observed: Observed, claim: Object, heartbeat: Heartbeat) -> tuple[Action, ...]:
-    """Keep the claim's key id (after a rotation) and order groups up to date with what the admitted engine says."""
+def new_key(observed: Observed, claim: Object, heartbeat: Heartbeat) -> str | None:
+    """The key id that the admitted engine of the claim's epoch reports, if it is another one than the claim's."""
+    record = heartbeat.record
+    if record is None or not _speaks(observed, claim, heartbeat):
+        return None
+    return record.key_id if record.key_id and record.key_id != dig(claim, "status", "keyId") else None
+
+
+def _speaks(observed: Observed, claim: Object, heartbeat: Heartbeat) -> bool:
     record, pod = heartbeat.record, observed.pod
     if record is None or heartbeat.silent or pod is None or record.pod_uid != uid_of(pod):
+        return False
+    return record.epoch == claims.epoch_of(claim)
+
+
+def follow_engine(
+    observed: Observed, claim: Object, heartbeat: Heartbeat, *, key: bool = True
+) -> tuple[SwapClaim, ...]:
+    """Keep the claim's key id (`key`; after a rotation) and order groups up to date with what the admitted engine says."""
+    if not _speaks(observed, claim, heartbeat):
         return ()
-    if record.epoch != claims.epoch_of(claim):
-        return ()
-    key_id = record.key_id if record.key_id and record.key_id != dig(claim, "status", "keyId") else None
+    key_id = new_key(observed, claim, heartbeat) if key else None
     groups = tuple(sorted(_groups(observed.lease) - claims.groups_of(claim)))
     if key_id is None and not groups:
         return ()

@@ -22,8 +22,9 @@ from soloist_operator.plan import Action, Create, Delete
 from soloist_operator.specs.common import BotRef
 from soloist_operator.specs.jobs import ANNOTATION_NONCE, FENCE_CONTAINER, FenceSetup, identify_job
 
-CLAIMED, FENCED = "AccountClaimed", "Fenced"
+CLAIMED, FENCED, KEYS = "AccountClaimed", "Fenced", "KeysHealthy"
 _LOOK_S = 5.0
+REMEDY = "put a key of the bound account back, or delete this TradingBot and create one for the other account"
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,23 @@ def drop_answered(observed: Observed) -> tuple[Action, ...]:
 
 
 def look(
-    observed: Observed, found: Identified, view: AttemptView, setup: FenceSetup, key_list_lag_ms: int
+    observed: Observed,
+    found: Identified,
+    view: AttemptView,
+    setup: FenceSetup,
+    key_list_lag_ms: int,
+    *,
+    condition: str = FENCED,
 ) -> Unidentified | None:
     """One step of asking whether a Static key is still one of the bound account; None when it is, by evidence that counts.
 
-    Who opens an epoch on that closes `job_attempt`, so that the next epoch asks again. An account that was named by its
-    key is asked for anew, because `--bound` has the fence compare markers only.
+    Who acts on that closes `job_attempt`, so that the next time it is asked again; `condition` shows the answer. An account
+    that was named by its key is asked for anew, because `--bound` has the fence compare markers only.
     """
     marker = marker_of(found.identity)
     asking = no(
-        "Fencing", f"Job {observed.ref.identify} asks the venue whether the key is still of this account"
+        "Fencing" if condition == FENCED else "Identifying",
+        f"Job {observed.ref.identify} asks the venue whether the key is still of this account",
     )
     arguments = IdentifyArguments(
         view.nonce,
@@ -100,7 +108,7 @@ def look(
         bound=found.identity if marker is not None else None,
         key_list_lag_ms=key_list_lag_ms,
     )
-    evidence = _inquire(observed, arguments, view, setup, asking, FENCED)
+    evidence = _inquire(observed, arguments, view, setup, asking, condition)
     if isinstance(evidence, Unidentified):
         return evidence
     # Of a key that may not list, the fence repeats what it was told and has seen no marker: that confirms nothing.
@@ -110,10 +118,7 @@ def look(
         seen = "the key in its Secret may not list the account's keys, so nobody can tell which account it trades"
     else:
         seen = f"the key in its Secret is of {evidence.account_identity}"
-    message = (
-        f"the bot is bound to {found.identity}, and {seen}. Nothing new is armed: put a key of the bound account back, or delete this "
-        "TradingBot and create one for the other account"
-    )
+    message = f"the bot is bound to {found.identity}, and {seen}. No epoch is opened for it: {REMEDY}"
     return _over(observed, no(Reason.IDENTITY_AMBIGUOUS.value, message))
 
 

@@ -118,3 +118,66 @@ def test_a_look_counts_for_one_epoch() -> None:
     stage.identify()
     stage.settle()
     assert phase(stage) == ("Active", 2)
+
+
+# ---------------------------------------------------------------------------------------------- the key that the engine uses
+
+
+def trading(identity: str, key_id: str) -> Stage:
+    stage = held(identity)
+    stage.identify(identity)
+    stage.settle()
+    stage.make_pod()
+    stage.settle()
+    stage.beat(key_id=key_id)
+    stage.settle()
+    assert stage.condition("KeysHealthy")["reason"] == "Static"
+    assert stage.seen.claim["status"]["keyId"] == key_id
+    return stage
+
+
+def test_an_account_known_by_its_key_says_when_the_engine_signs_with_another() -> None:
+    stage = trading(KEY, "k-7")
+    stage.beat(key_id="k-8")
+    assert stage.run().actions == ()
+    found = stage.condition("KeysHealthy")
+    assert (found["status"], found["reason"]) == ("False", "IdentityAmbiguous")
+    assert "k-8" in found["message"]
+    assert stage.seen.claim["status"]["keyId"] == "k-7"
+    stage.beat(key_id="k-8", foreign_orders=1)
+    stage.run()
+    assert stage.condition("KeysHealthy")["reason"] == "ForeignOrders", "what is graver is said"
+    stage.beat(key_id="k-7")
+    stage.run()
+    assert stage.condition("KeysHealthy")["reason"] == "Static"
+
+
+def test_another_key_of_a_marked_account_is_followed_once_it_was_looked_at() -> None:
+    stage = trading(MARKER, "k-7")
+    stage.beat(key_id="k-8")
+    stage.settle()
+    assert stage.condition("KeysHealthy")["status"] == "Unknown"
+    assert stage.seen.claim["status"]["keyId"] == "k-7"
+    stage.identify()
+    stage.settle()
+    assert stage.condition("KeysHealthy")["reason"] == "Static"
+    assert stage.seen.claim["status"]["keyId"] == "k-8"
+    stage.beat(key_id="k-9")
+    stage.settle()
+    assert stage.seen.claim["status"]["keyId"] == "k-8", "each new key is looked at"
+
+
+def test_a_swapped_secret_is_seen_when_the_engine_signs_with_its_key() -> None:
+    stage = trading(MARKER, "k-7")
+    stage.beat(key_id="k-8")
+    stage.settle()
+    stage.identify(outcome="Failed", reason="IdentityAmbiguous", message="the venue lists none")
+    plan = stage.run()
+    found = stage.condition("KeysHealthy")
+    assert (found["status"], found["reason"]) == ("False", "IdentityAmbiguous")
+    assert "the venue lists none" in found["message"]
+    assert [(a.kind, a.reason) for a in plan.announcements] == [("Warning", "IdentityAmbiguous")]
+    said = stage.run()
+    assert stage.condition("KeysHealthy") == found, "the same words while the next look waits"
+    assert said.outcome == Again(5.0)
+    assert stage.seen.claim["status"]["keyId"] == "k-7"
