@@ -149,9 +149,10 @@ def bring_back(cluster: Cluster, node: str) -> None:
     """The node has its Node object again and is Ready."""
     if not cluster.kubectl("get", "node", node, "--ignore-not-found", "-o", "name").strip():
         # Registered by the kubelet alone it would get other pod addresses than its bridge has, and no pod would start there.
-        cidr = kept_addresses(cluster, control_plane(cluster))
-        made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}  # fmt: skip
-        cluster.kubectl("create", "-f", "-", input=json.dumps(made))
+        # After a reboot there are neither kept routes nor a bridge.
+        if cidr := kept_addresses(cluster, control_plane(cluster)):
+            made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}  # fmt: skip
+            cluster.kubectl("create", "-f", "-", input=json.dumps(made))
         shell(cluster, node, "systemctl restart kubelet")
     eventually(lambda: is_node_ready(cluster, node), 120, f"{node} does not become Ready", interval_s=1.0)
     for name in cluster.nodes:
