@@ -63,6 +63,7 @@ class Loop:
         *,
         sightings: Sightings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], str] = timestamp,
         after_restore: bool = False,
     ) -> None:
         self._cluster = cluster
@@ -77,6 +78,7 @@ class Loop:
         self._trials = rollout.Trials()
         self._turns = rollout.Turns()
         self._clock = clock
+        self._wall = wall
         self._memory = AttemptMemory()
         self._observer = Observer(cluster, clock=clock)
         self._writer = Writer(cluster, self._memory, clock)
@@ -175,7 +177,7 @@ class Loop:
         nonce = nonce_from(secrets.token_bytes(_NONCE_BYTES))
         return Context(
             settings=self._settings,
-            now=timestamp(),
+            now=self._wall(),
             heartbeat=self._heartbeats.view(key, now_s),
             watch=self._watch(key, seen, now_s),
             attempts={
@@ -205,7 +207,8 @@ class Loop:
 
     def _watch(self, key: Key, seen: Observed, now_s: float) -> Watch:
         sightings, node = self._sightings, dig(seen.pod, "spec", "nodeName")
-        late = relocation.overrun(seen, timestamp())
+        late = relocation.overrun(seen, self._wall())
+        before_us = filter(sightings.nodes.unheard, relocation.found_silent(seen))
         heard_of, silent = self._heartbeats.crowd(now_s)
         return Watch(
             api_healthy_s=sightings.api.healthy_s(now_s),
@@ -213,7 +216,7 @@ class Loop:
             overrun_s=0.0
             if seen.pod is None
             else sightings.overruns.seen(uid_of(seen.pod), now_s, overrun=late),
-            silent_nodes=sightings.nodes.silent(now_s),
+            silent_nodes=tuple(sorted({*sightings.nodes.silent(now_s), *before_us})),
             crowd=Crowd(heard_of, silent, len(self._in_flight - {key})),
         )
 
@@ -225,7 +228,7 @@ class Loop:
         metadata = seen.bot["metadata"]
         ref = BotRef(metadata["namespace"], metadata["name"], metadata["uid"])
         try:
-            await self._writer.show(ref, seen.bot, could_not_look(seen.bot, seen.why, timestamp()))
+            await self._writer.show(ref, seen.bot, could_not_look(seen.bot, seen.why, self._wall()))
         except ClusterError as error:
             logger.warning("%s: nor could that be shown: %s", key, error)
 

@@ -36,6 +36,7 @@ class Watch:
     node_silent_s: float | None = None
     overrun_s: float = 0.0
     silent_nodes: tuple[str, ...] = ()
+    """Nodes that nothing is sent to: silent by our clock, or by our predecessor's and not heard by us yet."""
     crowd: Crowd = field(default_factory=Crowd)
     due: bool = False
     """A takeover is due in this run: only then does a person's word about an unproven pod count."""
@@ -152,6 +153,15 @@ def lost(observed: Observed, watch: Watch) -> bool:
         return True
     silent = dig(pod, "spec", "nodeName") in watch.silent_nodes
     return silent or _node(observed) in {Node.ABSENT, Node.OUT_OF_SERVICE} or _cause(observed) in UNREACHABLE
+
+
+def found_silent(observed: Observed) -> frozenset[str]:
+    """Nodes that this bot's last takeover was about, by what is on record: an operator that starts now has yet to time them."""
+    nodes = set(avoided_nodes(observed.stateful_set))
+    node = dig(observed.pod, "spec", "nodeName")
+    if node and _cause(observed) is Cause.NODE_SILENT and key_epoch(observed) < claims.epoch_of(observed.claim or {}):
+        nodes.add(str(node))
+    return frozenset(nodes)
 
 
 def _cause(observed: Observed) -> Cause | None:

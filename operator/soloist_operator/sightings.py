@@ -51,6 +51,8 @@ class _Renewal:
     renewed_at: str
     seen_at_s: float
     told: bool = False
+    heard: bool = False
+    """We saw it change: until then we know of it, and of no sign of life."""
 
 
 class NodeLeases:
@@ -75,7 +77,7 @@ class NodeLeases:
         renewed_at = str(dig(lease, "spec", "renewTime"))
         known = self._seen.get(node)
         if known is None or known.renewed_at != renewed_at:
-            self._seen[node] = _Renewal(renewed_at, now_s)
+            self._seen[node] = _Renewal(renewed_at, now_s, heard=known is not None)
 
     def silent_s(self, node: str, now_s: float) -> float | None:
         """How long since a node's Lease was seen to change, None when we know of no such Lease."""
@@ -87,6 +89,11 @@ class NodeLeases:
         return tuple(
             sorted(node for node, known in self._seen.items() if now_s - known.seen_at_s >= SILENT_AFTER_S)
         )
+
+    def unheard(self, node: str) -> bool:
+        """Whether this process has yet to see a node's first renewal, so that a predecessor's word about it stands."""
+        known = self._seen.get(node)
+        return known is not None and not known.heard
 
     def newly_silent(self, now_s: float) -> tuple[str, ...]:
         """Those that fell silent since the last call; each is told once."""

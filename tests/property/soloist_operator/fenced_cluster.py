@@ -1,0 +1,558 @@
+"""A small world around the real operator: an API server, an exchange, fences and engines, all in memory and in steps.
+
+The operator is the product's own loop; a fence Job runs the fence's own machine, a few commands for every request that
+somebody sends to the API server, so that an operator that dies leaves fences at every point of their work. An engine gets
+its key from the epoch Secret as a pod does, goes on trading on a lost node, and every order that the exchange accepts is
+checked at once: this is what the protocol's statement is about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import json
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from soloist_fence import cli
+from soloist_fence.api import Evidence, FenceArguments, Outcome, Reason, Verb, claim_hash
+from soloist_fence.attempt import Attempt
+from soloist_fence.cluster import claim_view
+from soloist_fence.commands import ClaimView, Command, ReadClaim, Sleep
+from soloist_fence.errors import FenceError
+from soloist_fence.identify import Inquiry, identify
+from soloist_fence.release import release
+from soloist_fence.run import failure
+from soloist_fence.takeover import takeover
+from soloist_operator import kinds
+from soloist_operator.death import Proven, Sight, proof_of_death
+from soloist_operator.death import NodeSight
+from soloist_operator.heartbeat import Heartbeats
+from soloist_operator.kinds import Kind
+from soloist_operator.loop import Loop, RunFailedError, delay_s
+from soloist_operator.metrics import Metrics
+from soloist_operator.objects import annotation, content_hash, controlled_by, deleting, dig, label, name_of, uid_of
+from soloist_operator.plan import Outcome as RunOutcome
+from soloist_operator.queue import Key
+from soloist_operator.sightings import LOOK_S, WRITES_UNSEEN_S, Sightings
+from soloist_operator.specs.engine import (
+    ANNOTATION_ADMITTED,
+    ANNOTATION_ENGINE,
+    ANNOTATION_EPOCH,
+    avoided_nodes,
+    epoch_secret,
+)
+
+from tests.unit.soloist_fence.fence_world import MANAGEMENT_KEY, World, order
+from tests.unit.soloist_operator.memory_cluster import MemoryCluster, Object
+from tests.unit.soloist_operator.operator_scene import SETTINGS, ended, live, node, running_pod
+
+KEY = Key("bots", "demo")
+NODES = ("node-1", "node-2")
+REVISION = "controller-revision-hash"
+FENCE_STEPS_PER_TICK = 40
+BEGINNING = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+
+
+class KilledError(BaseException):
+    """The operator's process is gone: nothing of it runs any more, no handler, no clean-up."""
+
+
+@dataclass
+class Engine:
+    """One engine process. It is over when its kubelet ended it, and never because somebody says so."""
+
+    bot: Key
+    pod_uid: str
+    node: str
+    epoch: int
+    key_id: str
+    sent: int = 0
+
+
+@dataclass(eq=False)
+class FenceProcess:
+    """One pod of a fence's Job: the product's machine, and the command that it wants done next."""
+
+    job: Object
+    verb: Verb
+    given: dict[str, Any]
+    machine: Generator[Command[Any], Any, Any]
+    command: Command[Any]
+    awake_ms: int = 0
+
+
+@dataclass(eq=False)
+class FencedCluster(MemoryCluster):
+    """See the module. Time passes with `tick` alone, a second each."""
+
+    steps_per_request: int = 1
+    """Commands that each fence does beside one request of an operator."""
+    seconds: float = 0.0
+    lost_nodes: set[str] = field(default_factory=set)
+    engines: list[Engine] = field(default_factory=list)
+    fences: list[FenceProcess] = field(default_factory=list)
+    request_hook: Callable[[Awaitable[Any]], Awaitable[Any]] | None = None
+    """Stands between an operator and the API server: it may fail, stop or kill."""
+    openers: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    """Which operator process opened an epoch: by claim, epoch and nonce."""
+    operator: int = 0
+    """Which operator process is at work now."""
+    jobs_made: list[str] = field(default_factory=list)
+    requests: int = 0
+    changes: int = 0
+    """Writes that wake an operator: all but renewals."""
+
+    def __post_init__(self) -> None:
+        super().__init__(0, _no_fence)
+        nobody = ClaimView(epoch=0, nonce="", nonces=frozenset(), phase="Idle")
+        self.account = World(nobody)
+        """The exchange, its keys and orders, and the epoch Secrets, which no operator can read."""
+        self.published: dict[str, tuple[str, int]] = {}
+        """Every key that was ever in an epoch Secret: which Secret, which epoch."""
+        self.newest_epoch = 0
+        self.accepted_orders: list[tuple[int, str]] = []
+        self.put(kinds.NAMESPACE, {"metadata": {"name": "bots"}})
+        for name in NODES:
+            self.put(kinds.NODE, node(metadata={"name": name}))
+            self.put(kinds.LEASE, {"metadata": {"name": name, "namespace": kinds.NODE_LEASES}, "spec": {}})
+
+    async def _turn(self) -> None:
+        """Nobody comes between but whom a test sends."""
+
+    def put(self, kind: Kind, body: Object) -> Object:
+        self.changes += kind != kinds.LEASE
+        return super().put(kind, body)
+
+    # ------------------------------------------------------------------------------------------ the API server
+
+    async def _asked(self, request: Awaitable[Any]) -> Any:
+        self.requests += 1
+        answer = await (request if self.request_hook is None else self.request_hook(request))
+        for fence in list(self.fences):
+            for _ in range(self.steps_per_request):
+                self._step(fence)
+        return answer
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        return await self._asked(super().get(kind, namespace, name))
+
+    async def find(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Object]:
+        return await self._asked(super().find(kind, namespace, label_selector))
+
+    async def create(self, kind: Kind, body: Object) -> Object:
+        return await self._asked(self._create(kind, body))
+
+    async def _create(self, kind: Kind, body: Object) -> Object:
+        made = await super().create(kind, body)
+        if kind == kinds.ACCOUNT_CLAIM:
+            self._swapped(None, made)
+        return made
+
+    async def replace(self, kind: Kind, body: Object) -> Object:
+        return await self._asked(self._replace(kind, body))
+
+    async def _replace(self, kind: Kind, body: Object) -> Object:
+        assert kind == kinds.ACCOUNT_CLAIM, "only claims are replaced whole"
+        assert body["metadata"]["resourceVersion"], "a claim is written blindly"
+        before = await super().get(kind, None, name_of(body))
+        made = await super().replace(kind, body)
+        self._swapped(before, made)
+        return made
+
+    async def apply(self, kind: Kind, body: Object, subresource: str | None = None) -> Object:
+        return await self._asked(self._apply(kind, body, subresource))
+
+    async def _apply(self, kind: Kind, body: Object, subresource: str | None) -> Object:
+        assert kind != kinds.ACCOUNT_CLAIM, "a claim is written without compare-and-swap"
+        before = await super().get(kind, body["metadata"].get("namespace"), name_of(body))
+        if kind == kinds.STATEFUL_SET:
+            self._check_template(body)
+            if before is not None and before.get("spec") != body["spec"]:
+                generation = before["metadata"]["generation"] + 1
+                body = {**body, "metadata": {**body["metadata"], "generation": generation}}
+        if kind == kinds.LEASE and (said := annotation(before, ANNOTATION_ENGINE)) is not None:
+            told = {ANNOTATION_ENGINE: said, **(body["metadata"].get("annotations") or {})}
+            body = {**body, "metadata": {**body["metadata"], "annotations": told}}
+        return await super().apply(kind, body, subresource)
+
+    async def json_patch(
+        self, kind: Kind, namespace: str | None, name: str, operations: list[Object]
+    ) -> Object:
+        return await self._asked(self._patch(kind, namespace, name, operations))
+
+    async def _patch(self, kind: Kind, namespace: str | None, name: str, operations: list[Object]) -> Object:
+        assert kind != kinds.ACCOUNT_CLAIM, "a claim is patched"
+        tested = {operation["path"] for operation in operations if operation["op"] == "test"}
+        assert {"/metadata/uid", "/metadata/resourceVersion"} <= tested, "an unguarded patch"
+        made = await super().json_patch(kind, namespace, name, operations)
+        if deleting(made) and not made["metadata"].get("finalizers"):
+            self._vanish(kind, made)
+        return made
+
+    async def delete(self, kind: Kind, target: Object, *, grace_s: int | None = None, **_: Any) -> None:
+        await self._asked(self._delete(kind, target, grace_s))
+
+    async def _delete(self, kind: Kind, target: Object, grace_s: int | None) -> None:
+        assert kind != kinds.ACCOUNT_CLAIM, "a claim is deleted"
+        await super().delete(kind, target)
+        left = await super().get(kind, target["metadata"].get("namespace"), name_of(target))
+        if left is None:
+            self._collect(kind, target)
+        elif grace_s == 0:
+            left["metadata"]["deletionGracePeriodSeconds"] = 0
+            self.put(kind, left)
+
+    def _vanish(self, kind: Kind, body: Object) -> None:
+        del self.objects[kind.plural, body["metadata"].get("namespace") or "", name_of(body)]
+        self._collect(kind, body)
+
+    def _collect(self, kind: Kind, owner: Object) -> None:
+        """The garbage collector: what a Job controls goes with it."""
+        if kind != kinds.JOB:
+            return
+        self.fences = [fence for fence in self.fences if uid_of(fence.job) != uid_of(owner)]
+        for pod in [pod for pod in self.of(kinds.POD) if controlled_by(pod, uid_of(owner))]:
+            self._vanish(kinds.POD, pod)
+
+    # ------------------------------------------------------------------------------------------ what must hold
+
+    def _swapped(self, before: Object | None, made: Object) -> None:
+        """An epoch goes up by one, with a nonce of its own, and is armed by whoever opened it."""
+        status, epoch = made["status"], made["status"]["epoch"]
+        earlier = 0 if before is None else before["status"]["epoch"]
+        attempt = (name_of(made), epoch, str(status.get("nonce")))
+        if epoch != earlier:
+            assert epoch == earlier + 1, f"epoch {earlier} is followed by {epoch}"
+            assert status["nonce"] not in (before or {"status": {}})["status"].get("nonces", ()), "a nonce twice"
+            self.openers[attempt] = self.operator
+        if status["phase"] == "Active" and dig(before, "status", "phase") != "Active":
+            assert self.openers[attempt] == self.operator, "evidence of an attempt that another process opened"
+            assert status["secretName"] in self.account.secrets, "armed with a Secret that does not exist"
+
+    def _check_template(self, stateful_set: Object) -> None:
+        """A key that still is one is mounted when its claim is Active. (A paused operator may write an old template: a dead key.)"""
+        secret = epoch_secret(stateful_set["spec"]["template"]["spec"])
+        (claim,) = self.of(kinds.ACCOUNT_CLAIM)
+        if secret in self.account.secrets:
+            assert claim["status"]["phase"] == "Active", "a template is armed before its claim is"
+            assert claim["status"]["secretName"] == secret, "a template is armed with another epoch's key"
+
+    def check(self) -> None:
+        """The statement: never two engines with credentials that the exchange accepts; never two published epochs."""
+        for name, secret in self.account.secrets.items():
+            self.published |= {slot.key_id: (name, secret.epoch) for slot in secret.slots}
+        accepted = self.account.accepted()
+        holders = sorted({self.published[key] for key in accepted & self.published.keys()})
+        assert len(holders) <= 1, f"two published epochs have an accepted key: {holders}"
+        able = [engine for engine in self.engines if engine.key_id in accepted]
+        assert len(able) <= 1, f"two engines hold accepted credentials: {able}"
+
+    # ------------------------------------------------------------------------------------------ fences
+
+    def _carry_out(self, job: Object) -> None:
+        """A Job's pod starts. A check of a configuration succeeds at once; a fence goes to work."""
+        self.jobs_made.append(name_of(job))
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        if container["command"] != ["soloist-fence"]:
+            self._job_pod(job, {"terminated": {"exitCode": 0, "message": ""}})
+            return
+        verb = Verb(container["args"][0])
+        given = cli.main.commands[verb.value].make_context(verb.value, list(container["args"][1:])).params
+        machine = self._machine(verb, {name: value for name, value in given.items() if name != "evidence_file"})
+        self._job_pod(job, {"running": {}})
+        self.fences.append(FenceProcess(job, verb, given, machine, next(machine)))
+
+    def _machine(self, verb: Verb, given: dict[str, Any]) -> Generator[Command[Any], Any, Any]:
+        deadline_ms = self.account.now_ms + verb.deadline_s * 1000
+        management, venue_key_type = MANAGEMENT_KEY.key_id, "ed25519"
+        if verb is Verb.IDENTIFY:
+            return identify(
+                Inquiry(
+                    nonce=given["nonce"],
+                    static=given["static"],
+                    bound=given["bound"],
+                    key_id=management,
+                    key_type=venue_key_type,
+                    key_list_lag_ms=given["key_list_lag_ms"],
+                    deadline_ms=deadline_ms,
+                )
+            )
+        arguments = FenceArguments(**given)
+        attempt = Attempt(
+            claim=arguments.claim,
+            cluster_id=arguments.cluster_id,
+            epoch=arguments.epoch,
+            nonce=arguments.nonce,
+            subaccount=0,
+            secret_name=arguments.secret_name,
+            revocation_bound_ms=arguments.revocation_bound_ms,
+            key_type=arguments.key_type,
+            authenticating_key_id=management,
+            acknowledged_key_ids=frozenset(arguments.acknowledged_key_ids),
+            deadline_ms=deadline_ms,
+            key_list_lag_ms=arguments.key_list_lag_ms,
+        )
+        bot = arguments.bot.partition("/")[2]
+        return release(attempt, bot, orders=arguments.orders) if verb is Verb.RELEASE else takeover(attempt, bot)
+
+    def _step(self, fence: FenceProcess) -> None:
+        """One command of a fence, unless it sleeps or is over."""
+        if fence not in self.fences or fence.awake_ms > self.account.now_ms:
+            return
+        command = fence.command
+        try:
+            if isinstance(command, Sleep):
+                fence.awake_ms = self.account.now_ms + command.duration_ms
+                reply = None
+            elif isinstance(command, ReadClaim):
+                reply = claim_view(self.objects[kinds.ACCOUNT_CLAIM.plural, "", fence.given["claim"]])
+            else:
+                reply = self.account.answer(command)
+            fence.command = fence.machine.send(reply)
+        except FenceError as error:
+            self._thrown(fence, error)
+        except StopIteration as stop:
+            self._ended(fence, _evidence(fence, stop.value))
+        self.check()
+
+    def _thrown(self, fence: FenceProcess, error: FenceError) -> None:
+        try:
+            fence.command = fence.machine.throw(error)
+        except FenceError as last:
+            self._ended(fence, _failure(fence, last))
+        except StopIteration as stop:
+            self._ended(fence, _evidence(fence, stop.value))
+
+    def _ended(self, fence: FenceProcess, evidence: Evidence) -> None:
+        self.fences.remove(fence)
+        state = {"exitCode": evidence.outcome.exit_code, "message": evidence.to_json()}
+        self._job_pod(fence.job, {"terminated": state})
+
+    def _job_pod(self, job: Object, state: Object) -> None:
+        metadata, container = job["metadata"], job["spec"]["template"]["spec"]["containers"][0]["name"]
+        exit_code = dig(state, "terminated", "exitCode")
+        phase = "Running" if exit_code is None else "Failed" if exit_code else "Succeeded"
+        self.put(
+            kinds.POD,
+            {
+                "metadata": {
+                    "name": f"{metadata['name']}-x",
+                    "namespace": metadata["namespace"],
+                    "labels": metadata["labels"],
+                    "ownerReferences": [{"controller": True, "uid": metadata["uid"]}],
+                },
+                "status": {"phase": phase, "containerStatuses": [{"name": container, "state": state}]},
+            },
+        )
+
+    # ------------------------------------------------------------------------------------------ a second passes
+
+    def tick(self) -> None:
+        """Controllers, kubelets, fences and engines do what they do in a second."""
+        self.seconds += 1
+        self.account.now_ms += 1000
+        for name in set(NODES) - self.lost_nodes:
+            self.objects[kinds.LEASE.plural, kinds.NODE_LEASES, name]["spec"]["renewTime"] = f"at {self.seconds}"
+        for fence in list(self.fences):
+            for _ in range(FENCE_STEPS_PER_TICK):
+                self._step(fence)
+        for stateful_set in self.of(kinds.STATEFUL_SET):
+            self._control(stateful_set)
+        for pod in [pod for pod in self.of(kinds.POD) if epoch_secret(pod.get("spec") or {})]:
+            self._keep(pod)
+        for engine in self.engines:
+            self._renew(engine)
+            self._trade(engine)
+        self.check()
+
+    def _control(self, stateful_set: Object) -> None:
+        """The StatefulSet controller: look at the template; make the pod whose name is free."""
+        metadata, template = stateful_set["metadata"], stateful_set["spec"]["template"]
+        status = {
+            "observedGeneration": metadata["generation"],
+            "updateRevision": content_hash(template),
+            "replicas": stateful_set["spec"]["replicas"],
+        }
+        if stateful_set.get("status") != status:
+            stateful_set = self.put(kinds.STATEFUL_SET, {**stateful_set, "status": status})
+        place = (kinds.POD.plural, metadata["namespace"], f"{metadata['name']}-0")
+        if place in self.objects or not status["replicas"]:
+            return
+        free = [name for name in NODES if name not in avoided_nodes(stateful_set)]
+        made = running_pod(
+            metadata={
+                "name": place[2],
+                "uid": f"pod-{self.seconds:.0f}-{len(self.engines)}",
+                "labels": {**template["metadata"]["labels"], REVISION: status["updateRevision"]},
+                "annotations": template["metadata"]["annotations"],
+                "finalizers": list(template["metadata"].get("finalizers") or []),
+            }
+        )
+        made["spec"] |= {"volumes": template["spec"]["volumes"], "nodeName": free[0]}
+        self.put(kinds.POD, made)
+
+    def _keep(self, pod: Object) -> None:
+        """A kubelet: start the engine when its key is there and it is let in, end it when it is told to."""
+        if pod["spec"]["nodeName"] in self.lost_nodes:
+            return
+        uid, running = uid_of(pod), [e for e in self.engines if e.pod_uid == uid_of(pod)]
+        if deleting(pod):
+            if dig(pod, "status", "phase") == "Running":
+                self.engines = [engine for engine in self.engines if engine.pod_uid != uid]
+                over = ended(pod)
+                self.put(kinds.POD, {**pod, "status": over["status"], "metadata": {**pod["metadata"], "managedFields": over["metadata"]["managedFields"]}})
+            return
+        secret = self.account.secrets.get(epoch_secret(pod["spec"]) or "")
+        lease = self.objects.get((kinds.LEASE.plural, pod["metadata"]["namespace"], name_of(pod)))
+        let_in = annotation(lease, ANNOTATION_ADMITTED) == uid
+        if running or secret is None or not let_in or annotation(lease, ANNOTATION_EPOCH) != str(secret.epoch):
+            return
+        bot = Key(pod["metadata"]["namespace"], str(label(pod, kinds.LABEL_BOT)))
+        slot = secret.slots[-1]
+        self.engines.append(Engine(bot, uid, pod["spec"]["nodeName"], secret.epoch, slot.key_id))
+
+    def _renew(self, engine: Engine) -> None:
+        """An engine renews its Lease, if it reaches the API server and the policy lets its pod."""
+        lease = self.objects.get((kinds.LEASE.plural, engine.bot.namespace, f"{engine.bot.name}-0"))
+        if engine.node in self.lost_nodes or lease is None or annotation(lease, ANNOTATION_ADMITTED) != engine.pod_uid:
+            return
+        told = {"podUid": engine.pod_uid, "epoch": engine.epoch, "incarnation": "1", "state": "ACTIVE"}
+        told |= {"ready": True, "keyId": engine.key_id}
+        lease["metadata"]["annotations"][ANNOTATION_ENGINE] = json.dumps(told)
+        lease["spec"] = {"holderIdentity": f"{engine.pod_uid}/1", "renewTime": f"at {self.seconds}"}
+
+    def _trade(self, engine: Engine) -> None:
+        """An engine sends an order. The exchange's accepted orders are the oracle: their epochs never go down."""
+        if engine.key_id not in self.account.accepted():
+            return
+        engine.sent += 1
+        (claim,) = self.of(kinds.ACCOUNT_CLAIM)
+        text = f"s{claim_hash(name_of(claim))}-{engine.epoch}-{engine.pod_uid[4:].replace('-', '')}-{engine.sent}"
+        self.account.orders[:] = [o for o in self.account.orders if o.resting][-3:]
+        self.account.orders.append(order(text, resting=True, created_ms=self.account.now_ms))
+        self.accepted_orders.append((engine.epoch, engine.pod_uid))
+        assert engine.epoch >= self.newest_epoch, f"an order of epoch {engine.epoch} after one of {self.newest_epoch}"
+        self.newest_epoch = engine.epoch
+
+    # ------------------------------------------------------------------------------------------ what a test asks
+
+    def wall(self) -> str:
+        """The time by everybody's clock on the wall."""
+        return (BEGINNING + dt.timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def claim(self) -> Object | None:
+        """The one claim, None before there is one."""
+        found = self.of(kinds.ACCOUNT_CLAIM)
+        assert len(found) <= 1, "two claims of one account"
+        return found[0] if found else None
+
+    def trading(self) -> Engine | None:
+        """The engine of the claim's Active epoch that the operator shows as ready, None while there is none."""
+        claim = self.claim()
+        if claim is None or dig(claim, "status", "phase") != "Active":
+            return None
+        here = [e for e in self.engines if e.epoch == claim["status"]["epoch"] and e.node not in self.lost_nodes]
+        return here[0] if here and here[0].sent else None
+
+    def condition(self, kind: str, key: Key = KEY) -> tuple[str, str]:
+        """Status and reason of a condition of the bot."""
+        body = self.objects[kinds.TRADING_BOT.plural, key.namespace, key.name]
+        found = next((c for c in dig(body, "status", "conditions") or [] if c["type"] == kind), None)
+        return ("", "") if found is None else (found["status"], found["reason"])
+
+    def rest(self) -> dict[str, list[str]]:
+        """Names of everything that the operator and its fences made, by kind; the epoch is spelt E, hashes are kept."""
+        claim = self.claim()
+        epoch = str(dig(claim, "status", "epoch"))
+        found: dict[str, list[str]] = {}
+        for plural, namespace, name in self.objects:
+            if namespace in {"bots", ""} and plural not in {"nodes", "namespaces"}:
+                found.setdefault(plural, []).append(name.replace(f"-e{epoch}", "-eE"))
+        return {plural: sorted(names) for plural, names in found.items()}
+
+    def proven(self, pod: Object) -> bool:
+        """Whether the kubelet's word proves a pod's end."""
+        there = self.objects[kinds.NODE.plural, "", pod["spec"]["nodeName"]]
+        return isinstance(proof_of_death(pod, NodeSight(Sight.PRESENT, there)), Proven)
+
+
+def _no_fence(_job: Object, _cluster: MemoryCluster) -> tuple[int, str]:
+    raise AssertionError("Jobs are carried out in steps here")
+
+
+def _evidence(fence: FenceProcess, result: Any) -> Evidence:
+    """The evidence of a good end, as soloist_fence.run writes it."""
+    if fence.verb is Verb.IDENTIFY:
+        given = {"account_identity": result.identity, "marker_id": result.marker_id, "key_may_exist": False}
+        return Evidence("", 0, fence.given["nonce"], Outcome.IDENTIFIED, Reason.DONE, **given)
+    named = fence.given["claim"], fence.given["epoch"], fence.given["nonce"]
+    if fence.verb is Verb.RELEASE:
+        return Evidence(*named, Outcome.RELEASED, Reason.DONE, counts=result.counts, key_may_exist=False)
+    more = {"key_id": result.key_id, "secret_name": result.secret_name, "counts": result.counts}
+    return Evidence(*named, Outcome.PUBLISHED, Reason.DONE, **more)
+
+
+def _failure(fence: FenceProcess, error: FenceError) -> Evidence:
+    claim, epoch = fence.given.get("claim", ""), fence.given.get("epoch", 0)
+    may_exist = error.key_may_exist and fence.verb is Verb.TAKEOVER
+    return failure(claim, epoch, fence.given["nonce"], error, key_may_exist=may_exist)
+
+
+# ---------------------------------------------------------------------------------------------- operators
+
+
+class OperatorProcess:
+    """One process of the operator: the real loop, with its own memory, and the looks of its service once a second."""
+
+    def __init__(self, cluster: FencedCluster, number: int) -> None:
+        self.number = number
+        self._cluster = cluster
+        self.sightings = Sightings()
+        self.heartbeats = Heartbeats()
+        self.loop = Loop(
+            cluster,  # type: ignore[arg-type]
+            SETTINGS,
+            self.heartbeats,
+            Metrics(),
+            sightings=self.sightings,
+            clock=lambda: cluster.seconds,
+            wall=cluster.wall,
+        )
+        self._due_s = 0.0
+        self._version = -1
+
+    def look(self) -> None:
+        """What Service._watch_nodes does, and the events of Leases."""
+        cluster, now_s = self._cluster, self._cluster.seconds
+        leases = [body for place, body in cluster.objects.items() if place[:2] == (kinds.LEASE.plural, kinds.NODE_LEASES)]
+        self.sightings.nodes.listed(copy.deepcopy(leases), now_s)
+        heard = self.sightings.nodes.any_within(WRITES_UNSEEN_S, now_s)
+        self.sightings.api.answered(now_s, writes_seen=heard)
+        lease = cluster.objects.get((kinds.LEASE.plural, KEY.namespace, f"{KEY.name}-0"))
+        if lease is not None and self.heartbeats.note(KEY, copy.deepcopy(lease), now_s):
+            self._due_s = now_s
+        if list(self.heartbeats.newly_silent(now_s)) or self.sightings.nodes.newly_silent(now_s):
+            self._due_s = now_s
+
+    def resync(self) -> None:
+        """The bot is due, whatever it waits for: every five minutes that happens to each."""
+        self._due_s, self._version = 0.0, -1
+
+    async def work(self) -> None:
+        """Look, and run the bot if it is due or something of it changed."""
+        self.look()
+        for _ in range(3):
+            version = self._cluster.changes
+            if self._cluster.seconds < self._due_s and version == self._version:
+                return
+            self._version = version
+            try:
+                outcome: RunOutcome | None = await self.loop.run(KEY)
+            except RunFailedError:
+                self._due_s = self._cluster.seconds + LOOK_S
+                return
+            after_s = None if outcome is None else delay_s(outcome)
+            self._due_s = float("inf") if after_s is None else self._cluster.seconds + after_s
