@@ -159,7 +159,11 @@ def found_silent(observed: Observed) -> frozenset[str]:
     """Nodes that this bot's last takeover was about, by what is on record: an operator that starts now has yet to time them."""
     nodes = set(avoided_nodes(observed.stateful_set))
     node = dig(observed.pod, "spec", "nodeName")
-    if node and _cause(observed) is Cause.NODE_SILENT and key_epoch(observed) < claims.epoch_of(observed.claim or {}):
+    if (
+        node
+        and _cause(observed) is Cause.NODE_SILENT
+        and key_epoch(observed) < claims.epoch_of(observed.claim or {})
+    ):
         nodes.add(str(node))
     return frozenset(nodes)
 

@@ -8,10 +8,11 @@ checked at once: this is what the protocol's statement is about.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import datetime as dt
 import json
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,13 +28,20 @@ from soloist_fence.release import release
 from soloist_fence.run import failure
 from soloist_fence.takeover import takeover
 from soloist_operator import kinds
-from soloist_operator.death import Proven, Sight, proof_of_death
-from soloist_operator.death import NodeSight
 from soloist_operator.heartbeat import Heartbeats
 from soloist_operator.kinds import Kind
 from soloist_operator.loop import Loop, RunFailedError, delay_s
 from soloist_operator.metrics import Metrics
-from soloist_operator.objects import annotation, content_hash, controlled_by, deleting, dig, label, name_of, uid_of
+from soloist_operator.objects import (
+    annotation,
+    content_hash,
+    controlled_by,
+    deleting,
+    dig,
+    label,
+    name_of,
+    uid_of,
+)
 from soloist_operator.plan import Outcome as RunOutcome
 from soloist_operator.queue import Key
 from soloist_operator.sightings import LOOK_S, WRITES_UNSEEN_S, Sightings
@@ -47,7 +55,7 @@ from soloist_operator.specs.engine import (
 
 from tests.unit.soloist_fence.fence_world import MANAGEMENT_KEY, World, order
 from tests.unit.soloist_operator.memory_cluster import MemoryCluster, Object
-from tests.unit.soloist_operator.operator_scene import SETTINGS, ended, live, node, running_pod
+from tests.unit.soloist_operator.operator_scene import SETTINGS, ended, node, running_pod
 
 KEY = Key("bots", "demo")
 NODES = ("node-1", "node-2")
@@ -69,6 +77,8 @@ class Engine:
     node: str
     epoch: int
     key_id: str
+    let_in: bool = False
+    """The Lease named its pod and its epoch when it looked: it trades. It holds its key before that."""
     sent: int = 0
 
 
@@ -104,6 +114,8 @@ class FencedCluster(MemoryCluster):
     requests: int = 0
     changes: int = 0
     """Writes that wake an operator: all but renewals."""
+    written: list[str] = field(default_factory=list)
+    """What operators wrote: verb and plural, in order."""
 
     def __post_init__(self) -> None:
         super().__init__(0, _no_fence)
@@ -128,8 +140,10 @@ class FencedCluster(MemoryCluster):
 
     # ------------------------------------------------------------------------------------------ the API server
 
-    async def _asked(self, request: Awaitable[Any]) -> Any:
+    async def _asked(self, request: Awaitable[Any], write: str = "") -> Any:
         self.requests += 1
+        if write:
+            self.written.append(write)
         answer = await (request if self.request_hook is None else self.request_hook(request))
         for fence in list(self.fences):
             for _ in range(self.steps_per_request):
@@ -143,7 +157,7 @@ class FencedCluster(MemoryCluster):
         return await self._asked(super().find(kind, namespace, label_selector))
 
     async def create(self, kind: Kind, body: Object) -> Object:
-        return await self._asked(self._create(kind, body))
+        return await self._asked(self._create(kind, body), f"create {kind.plural}")
 
     async def _create(self, kind: Kind, body: Object) -> Object:
         made = await super().create(kind, body)
@@ -152,7 +166,7 @@ class FencedCluster(MemoryCluster):
         return made
 
     async def replace(self, kind: Kind, body: Object) -> Object:
-        return await self._asked(self._replace(kind, body))
+        return await self._asked(self._replace(kind, body), f"replace {kind.plural}")
 
     async def _replace(self, kind: Kind, body: Object) -> Object:
         assert kind == kinds.ACCOUNT_CLAIM, "only claims are replaced whole"
@@ -163,7 +177,7 @@ class FencedCluster(MemoryCluster):
         return made
 
     async def apply(self, kind: Kind, body: Object, subresource: str | None = None) -> Object:
-        return await self._asked(self._apply(kind, body, subresource))
+        return await self._asked(self._apply(kind, body, subresource), f"apply {kind.plural}")
 
     async def _apply(self, kind: Kind, body: Object, subresource: str | None) -> Object:
         assert kind != kinds.ACCOUNT_CLAIM, "a claim is written without compare-and-swap"
@@ -181,7 +195,7 @@ class FencedCluster(MemoryCluster):
     async def json_patch(
         self, kind: Kind, namespace: str | None, name: str, operations: list[Object]
     ) -> Object:
-        return await self._asked(self._patch(kind, namespace, name, operations))
+        return await self._asked(self._patch(kind, namespace, name, operations), f"patch {kind.plural}")
 
     async def _patch(self, kind: Kind, namespace: str | None, name: str, operations: list[Object]) -> Object:
         assert kind != kinds.ACCOUNT_CLAIM, "a claim is patched"
@@ -193,7 +207,7 @@ class FencedCluster(MemoryCluster):
         return made
 
     async def delete(self, kind: Kind, target: Object, *, grace_s: int | None = None, **_: Any) -> None:
-        await self._asked(self._delete(kind, target, grace_s))
+        await self._asked(self._delete(kind, target, grace_s), f"delete {kind.plural}")
 
     async def _delete(self, kind: Kind, target: Object, grace_s: int | None) -> None:
         assert kind != kinds.ACCOUNT_CLAIM, "a claim is deleted"
@@ -211,6 +225,9 @@ class FencedCluster(MemoryCluster):
 
     def _collect(self, kind: Kind, owner: Object) -> None:
         """The garbage collector: what a Job controls goes with it."""
+        if kind == kinds.TRADING_BOT:
+            left = self.account.accepted() & self.published.keys()
+            assert not left, f"the TradingBot is gone and the venue accepts its keys: {left}"
         if kind != kinds.JOB:
             return
         self.fences = [fence for fence in self.fences if uid_of(fence.job) != uid_of(owner)]
@@ -226,10 +243,14 @@ class FencedCluster(MemoryCluster):
         attempt = (name_of(made), epoch, str(status.get("nonce")))
         if epoch != earlier:
             assert epoch == earlier + 1, f"epoch {earlier} is followed by {epoch}"
-            assert status["nonce"] not in (before or {"status": {}})["status"].get("nonces", ()), "a nonce twice"
+            assert status["nonce"] not in (before or {"status": {}})["status"].get("nonces", ()), (
+                "a nonce twice"
+            )
             self.openers[attempt] = self.operator
         if status["phase"] == "Active" and dig(before, "status", "phase") != "Active":
-            assert self.openers[attempt] == self.operator, "evidence of an attempt that another process opened"
+            assert self.openers[attempt] == self.operator, (
+                "evidence of an attempt that another process opened"
+            )
             assert status["secretName"] in self.account.secrets, "armed with a Secret that does not exist"
 
     def _check_template(self, stateful_set: Object) -> None:
@@ -261,7 +282,9 @@ class FencedCluster(MemoryCluster):
             return
         verb = Verb(container["args"][0])
         given = cli.main.commands[verb.value].make_context(verb.value, list(container["args"][1:])).params
-        machine = self._machine(verb, {name: value for name, value in given.items() if name != "evidence_file"})
+        machine = self._machine(
+            verb, {name: value for name, value in given.items() if name != "evidence_file"}
+        )
         self._job_pod(job, {"running": {}})
         self.fences.append(FenceProcess(job, verb, given, machine, next(machine)))
 
@@ -296,7 +319,9 @@ class FencedCluster(MemoryCluster):
             key_list_lag_ms=arguments.key_list_lag_ms,
         )
         bot = arguments.bot.partition("/")[2]
-        return release(attempt, bot, orders=arguments.orders) if verb is Verb.RELEASE else takeover(attempt, bot)
+        return (
+            release(attempt, bot, orders=arguments.orders) if verb is Verb.RELEASE else takeover(attempt, bot)
+        )
 
     def _step(self, fence: FenceProcess) -> None:
         """One command of a fence, unless it sleeps or is over."""
@@ -355,7 +380,9 @@ class FencedCluster(MemoryCluster):
         self.seconds += 1
         self.account.now_ms += 1000
         for name in set(NODES) - self.lost_nodes:
-            self.objects[kinds.LEASE.plural, kinds.NODE_LEASES, name]["spec"]["renewTime"] = f"at {self.seconds}"
+            self.objects[kinds.LEASE.plural, kinds.NODE_LEASES, name]["spec"]["renewTime"] = (
+                f"at {self.seconds}"
+            )
         for fence in list(self.fences):
             for _ in range(FENCE_STEPS_PER_TICK):
                 self._step(fence)
@@ -379,7 +406,10 @@ class FencedCluster(MemoryCluster):
         if stateful_set.get("status") != status:
             stateful_set = self.put(kinds.STATEFUL_SET, {**stateful_set, "status": status})
         place = (kinds.POD.plural, metadata["namespace"], f"{metadata['name']}-0")
-        if place in self.objects or not status["replicas"]:
+        pod = self.objects.get(place)
+        if pod is not None and not status["replicas"] and not deleting(pod):
+            self.told_to_go(kinds.POD, KEY.namespace, place[2])
+        if pod is not None or not status["replicas"]:
             return
         free = [name for name in NODES if name not in avoided_nodes(stateful_set)]
         made = running_pod(
@@ -395,7 +425,7 @@ class FencedCluster(MemoryCluster):
         self.put(kinds.POD, made)
 
     def _keep(self, pod: Object) -> None:
-        """A kubelet: start the engine when its key is there and it is let in, end it when it is told to."""
+        """A kubelet: start the engine when its key is there, end it when it is told to."""
         if pod["spec"]["nodeName"] in self.lost_nodes:
             return
         uid, running = uid_of(pod), [e for e in self.engines if e.pod_uid == uid_of(pod)]
@@ -403,21 +433,33 @@ class FencedCluster(MemoryCluster):
             if dig(pod, "status", "phase") == "Running":
                 self.engines = [engine for engine in self.engines if engine.pod_uid != uid]
                 over = ended(pod)
-                self.put(kinds.POD, {**pod, "status": over["status"], "metadata": {**pod["metadata"], "managedFields": over["metadata"]["managedFields"]}})
+                self.put(
+                    kinds.POD,
+                    {
+                        **pod,
+                        "status": over["status"],
+                        "metadata": {**pod["metadata"], "managedFields": over["metadata"]["managedFields"]},
+                    },
+                )
             return
         secret = self.account.secrets.get(epoch_secret(pod["spec"]) or "")
+        if not running and secret is not None:
+            bot = Key(pod["metadata"]["namespace"], str(label(pod, kinds.LABEL_BOT)))
+            running = [Engine(bot, uid, pod["spec"]["nodeName"], secret.epoch, secret.slots[-1].key_id)]
+            self.engines += running
         lease = self.objects.get((kinds.LEASE.plural, pod["metadata"]["namespace"], name_of(pod)))
-        let_in = annotation(lease, ANNOTATION_ADMITTED) == uid
-        if running or secret is None or not let_in or annotation(lease, ANNOTATION_EPOCH) != str(secret.epoch):
-            return
-        bot = Key(pod["metadata"]["namespace"], str(label(pod, kinds.LABEL_BOT)))
-        slot = secret.slots[-1]
-        self.engines.append(Engine(bot, uid, pod["spec"]["nodeName"], secret.epoch, slot.key_id))
+        for engine in running:
+            told = annotation(lease, ANNOTATION_ADMITTED), annotation(lease, ANNOTATION_EPOCH)
+            engine.let_in = engine.let_in or told == (uid, str(engine.epoch))
 
     def _renew(self, engine: Engine) -> None:
         """An engine renews its Lease, if it reaches the API server and the policy lets its pod."""
         lease = self.objects.get((kinds.LEASE.plural, engine.bot.namespace, f"{engine.bot.name}-0"))
-        if engine.node in self.lost_nodes or lease is None or annotation(lease, ANNOTATION_ADMITTED) != engine.pod_uid:
+        if (
+            engine.node in self.lost_nodes
+            or lease is None
+            or annotation(lease, ANNOTATION_ADMITTED) != engine.pod_uid
+        ):
             return
         told = {"podUid": engine.pod_uid, "epoch": engine.epoch, "incarnation": "1", "state": "ACTIVE"}
         told |= {"ready": True, "keyId": engine.key_id}
@@ -426,7 +468,7 @@ class FencedCluster(MemoryCluster):
 
     def _trade(self, engine: Engine) -> None:
         """An engine sends an order. The exchange's accepted orders are the oracle: their epochs never go down."""
-        if engine.key_id not in self.account.accepted():
+        if not engine.let_in or engine.key_id not in self.account.accepted():
             return
         engine.sent += 1
         (claim,) = self.of(kinds.ACCOUNT_CLAIM)
@@ -434,8 +476,19 @@ class FencedCluster(MemoryCluster):
         self.account.orders[:] = [o for o in self.account.orders if o.resting][-3:]
         self.account.orders.append(order(text, resting=True, created_ms=self.account.now_ms))
         self.accepted_orders.append((engine.epoch, engine.pod_uid))
-        assert engine.epoch >= self.newest_epoch, f"an order of epoch {engine.epoch} after one of {self.newest_epoch}"
+        assert engine.epoch >= self.newest_epoch, (
+            f"an order of epoch {engine.epoch} after one of {self.newest_epoch}"
+        )
         self.newest_epoch = engine.epoch
+
+    def told_to_go(self, kind: Kind, namespace: str, name: str, *, by_force: bool = False) -> None:
+        """Somebody deletes an object; `by_force` as `kubectl delete --force` does it."""
+        body = self.objects[kind.plural, namespace, name]
+        if not body["metadata"].get("finalizers"):
+            self._vanish(kind, body)
+            return
+        over = {"deletionTimestamp": self.wall(), "deletionGracePeriodSeconds": 0 if by_force else 1}
+        self.put(kind, {**body, "metadata": {**body["metadata"], **over}})
 
     # ------------------------------------------------------------------------------------------ what a test asks
 
@@ -454,7 +507,9 @@ class FencedCluster(MemoryCluster):
         claim = self.claim()
         if claim is None or dig(claim, "status", "phase") != "Active":
             return None
-        here = [e for e in self.engines if e.epoch == claim["status"]["epoch"] and e.node not in self.lost_nodes]
+        here = [
+            e for e in self.engines if e.epoch == claim["status"]["epoch"] and e.node not in self.lost_nodes
+        ]
         return here[0] if here and here[0].sent else None
 
     def condition(self, kind: str, key: Key = KEY) -> tuple[str, str]:
@@ -463,20 +518,14 @@ class FencedCluster(MemoryCluster):
         found = next((c for c in dig(body, "status", "conditions") or [] if c["type"] == kind), None)
         return ("", "") if found is None else (found["status"], found["reason"])
 
-    def rest(self) -> dict[str, list[str]]:
-        """Names of everything that the operator and its fences made, by kind; the epoch is spelt E, hashes are kept."""
-        claim = self.claim()
-        epoch = str(dig(claim, "status", "epoch"))
-        found: dict[str, list[str]] = {}
-        for plural, namespace, name in self.objects:
-            if namespace in {"bots", ""} and plural not in {"nodes", "namespaces"}:
-                found.setdefault(plural, []).append(name.replace(f"-e{epoch}", "-eE"))
-        return {plural: sorted(names) for plural, names in found.items()}
+    def rest(self) -> Counter[str]:
+        """Everything that there is, by plural and name; epochs and hashes in names are left out, and so are Jobs of attempts."""
+        names = (f"{plural} {re.sub('-config-.*', '', name)}" for plural, _, name in self.objects)
+        return Counter(name for name in names if not re.search("-fence-e[0-9]+", name))
 
-    def proven(self, pod: Object) -> bool:
-        """Whether the kubelet's word proves a pod's end."""
-        there = self.objects[kinds.NODE.plural, "", pod["spec"]["nodeName"]]
-        return isinstance(proof_of_death(pod, NodeSight(Sight.PRESENT, there)), Proven)
+    def attempts(self) -> int:
+        """How many Jobs of attempts are kept."""
+        return sum("-fence-e" in name_of(job) for job in self.of(kinds.JOB))
 
 
 def _no_fence(_job: Object, _cluster: MemoryCluster) -> tuple[int, str]:
@@ -521,13 +570,18 @@ class OperatorProcess:
             clock=lambda: cluster.seconds,
             wall=cluster.wall,
         )
+        self.runs = 0
         self._due_s = 0.0
         self._version = -1
 
     def look(self) -> None:
         """What Service._watch_nodes does, and the events of Leases."""
         cluster, now_s = self._cluster, self._cluster.seconds
-        leases = [body for place, body in cluster.objects.items() if place[:2] == (kinds.LEASE.plural, kinds.NODE_LEASES)]
+        leases = [
+            body
+            for place, body in cluster.objects.items()
+            if place[:2] == (kinds.LEASE.plural, kinds.NODE_LEASES)
+        ]
         self.sightings.nodes.listed(copy.deepcopy(leases), now_s)
         heard = self.sightings.nodes.any_within(WRITES_UNSEEN_S, now_s)
         self.sightings.api.answered(now_s, writes_seen=heard)
@@ -549,6 +603,7 @@ class OperatorProcess:
             if self._cluster.seconds < self._due_s and version == self._version:
                 return
             self._version = version
+            self.runs += 1
             try:
                 outcome: RunOutcome | None = await self.loop.run(KEY)
             except RunFailedError:

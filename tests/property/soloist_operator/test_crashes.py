@@ -1,206 +1,107 @@
 """The operator dies, is paused, or gets no answer at any of its requests, while it brings a bot up and while it takes one over.
 
 A fresh process with an empty memory goes on (scenarios 9 and 16 of the protocol's evidence, the crash points in-process).
-The real loop, the real fence, an exchange that checks every order: see `fenced_cluster`.
+The real loop, the real fence, an exchange that checks every order: `fenced_cluster` has the invariants, `crashes` the rest.
 """
 
 from __future__ import annotations
 
-import asyncio
-import copy
 from collections import Counter
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
-from soloist_operator import attempts, kinds
-from soloist_operator.apply import Writer
-from soloist_operator.errors import UnavailableError
-from soloist_operator.loop import RunFailedError
-from soloist_operator.objects import dig
+from soloist_operator.desired import ATTEMPTS_KEPT
 
-from tests.property.soloist_operator.fenced_cluster import (
-    FencedCluster,
-    KilledError,
-    OperatorProcess,
-)
-from tests.unit.soloist_fence.fence_world import MANAGEMENT_KEY
-from tests.unit.soloist_operator.operator_scene import live
+from tests.property.soloist_operator.crashes import DIES, PAUSES, SCENES, UNANSWERED, Trouble, play
+from tests.property.soloist_operator.fenced_cluster import FencedCluster
 
-LONGEST_S = 200
-SETTLE_S = 10
-DIES, UNANSWERED, PAUSES = "dies", "gets no answer", "is paused"
+RUNS = 8
+SHARES = 4
+"""Requests are dealt out over so many tests, so that each stays short."""
+LATEST_S = 20
+"""What a death may cost on top: a process that starts now waits for 15 s of its own good health before it judges a silence."""
+READS_PER_RUN = 12
+WRITES = {
+    "bring-up": {
+        "patch tradingbots",
+        "create jobs",
+        "create accountclaims",
+        "replace accountclaims",
+        "apply statefulsets",
+        "apply leases",
+        "apply tradingbots",
+    },
+    "takeover of a lost node": {
+        "replace accountclaims",
+        "create jobs",
+        "apply persistentvolumeclaims",
+        "apply statefulsets",
+        "delete pods",
+        "patch pods",
+        "apply leases",
+        "apply tradingbots",
+    },
+}
 
 
 @dataclass
-class Trouble:
-    """What happens at the n-th request of the first operator. `done`: after the API server did it, else before."""
+class Calm:
+    """A scene without trouble: its requests, the numbers of those that wrote, and what there is at its end."""
 
-    what: str
-    request: int
-    done: bool
-    seen: int = 0
-    writes: list[int] = field(default_factory=list)
-    """The numbers of the requests that changed something."""
-    met: bool = False
-    paused: asyncio.Event = field(default_factory=asyncio.Event)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def hook(self, cluster: FencedCluster, request: Awaitable[Any]) -> Any:
-        """Stand between the operator and the API server."""
-        self.seen += 1
-        number, changes = self.seen, cluster.changes
-        if number != self.request:
-            answer = await request
-            if cluster.changes != changes:
-                self.writes.append(number)
-            return answer
-        self.met = True
-        if self.done:
-            answer = await request
-            await self._strike()
-            return answer
-        try:
-            await self._strike()
-        except BaseException:
-            request.close()  # type: ignore[attr-defined]
-            raise
-        return await request
-
-    async def _strike(self) -> None:
-        if self.what == DIES:
-            raise KilledError
-        if self.what == UNANSWERED:
-            raise UnavailableError("no answer")
-        self.paused.set()
-        await self.go_on.wait()
+    scene: FencedCluster
+    requests: int
+    writes: list[int]
+    epoch: int
+    seconds: float
+    rest: Counter[str]
 
 
-class Play:
-    """One run: the trouble, then whatever operators it takes until the bot trades, and what must be so then."""
-
-    def __init__(self, cluster: FencedCluster, trouble: Trouble) -> None:
-        self.cluster = cluster
-        self.trouble = trouble
-        self.above = 0 if cluster.claim() is None else cluster.claim()["status"]["epoch"]
-        cluster.operator += 1
-        self.operator = OperatorProcess(cluster, cluster.operator)
-        self.sleeper: asyncio.Task[None] | None = None
-        cluster.request_hook = lambda request: self.trouble.hook(cluster, request)
-
-    async def until_it_trades(self) -> None:
-        """Seconds pass until the engine of an epoch above the old one trades and is reported ready."""
-        for _ in range(LONGEST_S):
-            self.cluster.tick()
-            await self._work()
-            if self._trades():
-                return
-        raise AssertionError(f"no engine after {LONGEST_S} s: {self.cluster.condition('Ready')}")
-
-    def _trades(self) -> bool:
-        engine = self.cluster.trading()
-        ready = self.cluster.condition("EngineReady")[0] == "True"
-        return engine is not None and engine.epoch > self.above and ready
-
-    async def settle(self) -> None:
-        """A paused operator wakes up and goes on as long as it lives; the other one looks at everything once more."""
-        cluster = self.cluster
-        cluster.request_hook = None
-        if self.sleeper is not None:
-            mine, cluster.operator = cluster.operator, 1
-            self.trouble.go_on.set()
-            await self.sleeper
-            cluster.operator = mine
-        for _ in range(SETTLE_S):
-            cluster.tick()
-            await self.operator.work()
-        if self.sleeper is not None:  # what it did in its sleep is mended
-            await self.until_it_trades()
-        self.operator.resync()
-        await self.operator.work()
-        cluster.tick()
-
-    async def _work(self) -> None:
-        if self.sleeper is not None or self.trouble.what != PAUSES or self.trouble.met:
-            try:
-                await self.operator.work()
-            except* KilledError:
-                self._replace_operator()
-            return
-        work = asyncio.create_task(self.operator.work())
-        paused = asyncio.create_task(self.trouble.paused.wait())
-        await asyncio.wait({work, paused}, return_when=asyncio.FIRST_COMPLETED)
-        paused.cancel()
-        if not work.done():
-            self.sleeper = work
-            self._replace_operator()
-
-    def _replace_operator(self) -> None:
-        self.cluster.request_hook = None
-        self.cluster.operator += 1
-        self.operator = OperatorProcess(self.cluster, self.cluster.operator)
+@pytest.fixture(scope="module", params=SCENES)
+def calm(request: pytest.FixtureRequest) -> Calm:
+    scene = SCENES[request.param]()
+    trouble = Trouble(DIES, 0, done=False)
+    cluster, runs, epoch = play(scene, trouble)
+    assert not trouble.met
+    assert set(cluster.written) >= WRITES[request.param]
+    assert runs >= RUNS, "too little happens"
+    assert trouble.seen >= READS_PER_RUN * runs + len(trouble.writes), "requests that nobody counts"
+    return Calm(scene, trouble.seen, trouble.writes, epoch, cluster.seconds, cluster.rest())
 
 
-def ends_well(cluster: FencedCluster) -> int:
-    """One Active claim, one Secret, one key, one engine of its epoch, nothing left over. Returns the epoch."""
-    claim = cluster.claim()
-    assert claim is not None
-    status = claim["status"]
-    assert status["phase"] == "Active"
-    epochs = [seen["status"]["epoch"] for seen in cluster.claims_seen]
-    assert epochs == sorted(epochs), "an epoch went down"
-    assert set(range(1, status["epoch"] + 1)) <= set(epochs), "an epoch was skipped"
-    assert {epoch for _, epoch, _ in cluster.openers} == set(range(1, status["epoch"] + 1))
-    assert set(cluster.account.secrets) == {status["secretName"]}, "an epoch Secret is left over"
-    assert cluster.account.published() == {status["keyId"]}
-    assert cluster.account.accepted() == {status["keyId"]}, "a key is left over"
-    able = [engine for engine in cluster.engines if engine.key_id == status["keyId"]]
-    assert len(able) == 1
-    assert not cluster.fences, "a fence that nobody waits for"
-    return int(status["epoch"])
+def again_with(calm: Calm, trouble: Trouble) -> tuple[float, int]:
+    """Play the scene with trouble. Returns the seconds and the epochs that it cost."""
+    cluster, _, epoch = play(calm.scene, trouble)
+    assert trouble.met, trouble.request
+    assert cluster.rest() == calm.rest, (trouble.request, "left over, or missing")
+    assert cluster.attempts() <= ATTEMPTS_KEPT, trouble.request
+    return cluster.seconds - calm.seconds, epoch - calm.epoch
 
 
-def brought_up() -> FencedCluster:
-    """A bot whose engine trades on node-1 in epoch 1."""
-    cluster = applied()
-    play = Play(cluster, Trouble(DIES, 0, done=False))
-
-    async def to_the_end() -> None:
-        await play.until_it_trades()
-        await play.settle()
-
-    asyncio.run(to_the_end())
-    return cluster
-
-
-def applied() -> FencedCluster:
-    """A TradingBot that somebody applied a moment ago."""
-    cluster = FencedCluster()
-    body = {"metadata": {"name": "demo", "namespace": "bots"}, "spec": live()}
-    cluster.put(kinds.TRADING_BOT, body)
-    return cluster
+@pytest.mark.parametrize("share", range(SHARES))
+def test_an_operator_that_dies_at_any_request_is_followed_by_one_that_goes_on(
+    calm: Calm, share: int, record_property: Callable[[str, object], None]
+) -> None:
+    before = [Trouble(DIES, point, done=False) for point in range(1 + share, calm.requests + 1, SHARES)]
+    after = [Trouble(DIES, point, done=True) for point in calm.writes[share::SHARES]]
+    costs = [again_with(calm, trouble) for trouble in (*before, *after)]
+    assert len(costs) >= (calm.requests + len(calm.writes)) // SHARES - 1
+    assert {epochs for _, epochs in costs} == {0, 1}, (
+        "an epoch whose operator died is followed by the next, and that is enough"
+    )
+    assert max(seconds for seconds, _ in costs) <= LATEST_S
+    record_property("points", len(costs))
 
 
-def lost() -> FencedCluster:
-    """A bot whose node fell silent: node and engine live on and nobody hears them; the engine still trades."""
-    cluster = brought_up()
-    cluster.lost_nodes.add("node-1")
-    return cluster
+def test_an_operator_that_wakes_up_at_any_write_changes_nothing(calm: Calm) -> None:
+    """Paused there until another one has done the work; it goes on with what it knew. A read in five beside all writes."""
+    points = [(point, done) for point in calm.writes for done in (False, True)]
+    points += [(point, False) for point in range(1, calm.requests, 5)]
+    for point, done in points:
+        again_with(calm, Trouble(PAUSES, point, done=done))
 
 
-SCENES = {"bring-up": applied, "takeover of a lost node": lost}
-
-
-def play(scene: FencedCluster, what: str, request: int, *, done: bool) -> tuple[FencedCluster, Trouble, int]:
-    """Returns the world, the trouble and the last epoch."""
-    cluster = copy.deepcopy(scene)
-    trouble = Trouble(what, request, done)
-
-    async def to_the_end() -> int:
-        playing = Play(cluster, trouble)
-        await playing.until_it_trades()
-        await playing.settle()
-        return ends_well(cluster)
-
-    return cluster, trouble, asyncio.run(to_the_end())
+def test_a_write_without_an_answer_is_made_up_for(calm: Calm) -> None:
+    for point in calm.writes:
+        for done in (False, True):
+            again_with(calm, Trouble(UNANSWERED, point, done=done))
