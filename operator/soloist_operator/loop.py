@@ -113,7 +113,7 @@ class Loop:
         context = self._context(key, seen)
         plan = decide_deletion(seen, context) if deleting(seen.bot) else decide(seen, context)
         try:
-            await self._writer.carry_out(seen.ref, seen.bot, plan)
+            await self._carry_out(key, seen, plan)
         except NameTakenError as error:
             await self._show_refusal(seen, plan, ownership.NAME_TAKEN, str(error))
             return Again(STRANGER_LOOK_S)
@@ -157,15 +157,21 @@ class Loop:
         else:
             self._sightings.nodes.note(node, lease, self._clock())
 
-    def _count(self, key: Key, seen: Observed, plan: Plan) -> None:
-        """Takeovers under way, made and stopped, for the cap and for whoever is paged."""
+    async def _carry_out(self, key: Key, seen: Observed, plan: Plan) -> None:
+        """Write a plan. Its takeover is under way before the first write: the other workers decide in the meantime."""
         fencing = dig(seen.claim, "status", "phase") == Phase.FENCING.value and _cause(seen.claim) is not None
-        (self._in_flight.add if fencing else self._in_flight.discard)(key)
-        for action in plan.actions:
-            if isinstance(action, SwapClaim) and action.opens and (cause := _cause(action.body)):
-                self._in_flight.add(key)
-                if dig(seen.claim, "status", "phase") == Phase.ACTIVE.value:
-                    self._metrics.takeovers.labels(cause).inc()
+        (self._in_flight.add if fencing or _takes_over(plan) else self._in_flight.discard)(key)
+        try:
+            await self._writer.carry_out(seen.ref, seen.bot, plan)
+        except ClusterError:
+            if not fencing:  # it may have been opened all the same: then the next look says so
+                self._in_flight.discard(key)
+            raise
+
+    def _count(self, key: Key, seen: Observed, plan: Plan) -> None:
+        """Takeovers made and stopped, for whoever is paged."""
+        if (cause := _takes_over(plan)) and dig(seen.claim, "status", "phase") == Phase.ACTIVE.value:
+            self._metrics.takeovers.labels(cause).inc()
         stopped = any(c["reason"] == takeover.STOPPED for c in (plan.status or {}).get("conditions", ()))
         (self._stopped.add if stopped else self._stopped.discard)(key)
         self._metrics.takeovers_stopped.set(len(self._stopped))
@@ -248,6 +254,12 @@ def _cause(claim: Object | None) -> str | None:
     """Why the last epoch of a claim was opened, when that was a takeover."""
     reason = dig(claim, "status", "reason")
     return str(reason) if reason in set(takeover.Cause) else None
+
+
+def _takes_over(plan: Plan) -> str | None:
+    """Why a plan opens an epoch, when that is a takeover."""
+    opening = (action for action in plan.actions if isinstance(action, SwapClaim) and action.opens)
+    return next((cause for action in opening if (cause := _cause(action.body))), None)
 
 
 def _unhealthy_keys(status: Object) -> str | None:

@@ -1,6 +1,6 @@
 """Many engines fall silent at once: takeovers stay few at a time, and in the end every engine is taken over, once.
 
-The real loop against an API server in memory, with as many workers at once as the service has, interleaved by a seed.
+The real loop against an API server in memory, with as many workers as the service has, in step: all decide at the same moment.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KEYS = [Key("bots", f"bot-{number}") for number in range(SILENT)]
 class Storm(MemoryCluster):
     """Twenty bots, each with an account and a node of its own; `others` are bots of which only the Leases are seen."""
 
-    def __init__(self, *, others: int, seed: int = 1) -> None:
+    def __init__(self, *, others: int) -> None:
         super().__init__(
-            seed, obliging_fence(lambda job: f"marker:{job['metadata']['labels'][kinds.LABEL_BOT]}")
+            0, obliging_fence(lambda job: f"marker:{job['metadata']['labels'][kinds.LABEL_BOT]}")
         )
         self.at_work: list[tuple[int, Object]] = []
         self.looks = 0
@@ -59,6 +59,9 @@ class Storm(MemoryCluster):
             self.put(kinds.TRADING_BOT, {"metadata": metadata, "spec": live(account=account)})
             self.put(kinds.NODE, node(metadata={"name": f"node-of-{key.name}"}))
             self.node_lease(f"node-of-{key.name}")
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
 
     def put(self, kind: kinds.Kind, body: Object) -> Object:
         found = super().put(kind, body)
