@@ -60,7 +60,9 @@ from tests.unit.soloist_operator.operator_scene import SETTINGS, ended, node, ru
 KEY = Key("bots", "demo")
 NODES = ("node-1", "node-2")
 REVISION = "controller-revision-hash"
-FENCE_STEPS_PER_TICK = 40
+BEATS = 10
+"""A second passes in so many parts, in each of which a fence does some of its work."""
+FENCE_STEPS = 8
 BEGINNING = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
 
@@ -102,6 +104,8 @@ class FencedCluster(MemoryCluster):
     """Commands that each fence does beside one request of an operator."""
     seconds: float = 0.0
     lost_nodes: set[str] = field(default_factory=set)
+    nodes: tuple[str, ...] = NODES
+    """In the scheduler's order; for almost a minute it knows nothing of a lost one."""
     engines: list[Engine] = field(default_factory=list)
     fences: list[FenceProcess] = field(default_factory=list)
     request_hook: Callable[[Awaitable[Any]], Awaitable[Any]] | None = None
@@ -247,6 +251,8 @@ class FencedCluster(MemoryCluster):
                 "a nonce twice"
             )
             self.openers[attempt] = self.operator
+        elif before is not None:
+            assert status.get("nonce") == before["status"].get("nonce"), f"epoch {epoch} is opened twice"
         if status["phase"] == "Active" and dig(before, "status", "phase") != "Active":
             assert self.openers[attempt] == self.operator, (
                 "evidence of an attempt that another process opened"
@@ -378,14 +384,15 @@ class FencedCluster(MemoryCluster):
     def tick(self) -> None:
         """Controllers, kubelets, fences and engines do what they do in a second."""
         self.seconds += 1
-        self.account.now_ms += 1000
         for name in set(NODES) - self.lost_nodes:
             self.objects[kinds.LEASE.plural, kinds.NODE_LEASES, name]["spec"]["renewTime"] = (
                 f"at {self.seconds}"
             )
-        for fence in list(self.fences):
-            for _ in range(FENCE_STEPS_PER_TICK):
-                self._step(fence)
+        for _ in range(BEATS):
+            self.account.now_ms += 1000 // BEATS
+            for fence in list(self.fences):
+                for _ in range(FENCE_STEPS):
+                    self._step(fence)
         for stateful_set in self.of(kinds.STATEFUL_SET):
             self._control(stateful_set)
         for pod in [pod for pod in self.of(kinds.POD) if epoch_secret(pod.get("spec") or {})]:
@@ -411,7 +418,7 @@ class FencedCluster(MemoryCluster):
             self.told_to_go(kinds.POD, KEY.namespace, place[2])
         if pod is not None or not status["replicas"]:
             return
-        free = [name for name in NODES if name not in avoided_nodes(stateful_set)]
+        free = [name for name in self.nodes if name not in avoided_nodes(stateful_set)]
         made = running_pod(
             metadata={
                 "name": place[2],
