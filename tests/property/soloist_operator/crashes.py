@@ -78,6 +78,7 @@ class Play:
         cluster.operator += 1
         self.operator = OperatorProcess(cluster, cluster.operator)
         self.sleeper: asyncio.Task[None] | None = None
+        self.sleepers_number = self.operator.number
         cluster.request_hook = lambda request: self.trouble.hook(cluster, request)
 
     async def until_it_trades(self) -> None:
@@ -99,7 +100,7 @@ class Play:
         cluster = self.cluster
         cluster.request_hook = None
         if self.sleeper is not None:
-            mine, cluster.operator = cluster.operator, 1
+            mine, cluster.operator = cluster.operator, self.sleepers_number
             self.trouble.go_on.set()
             await self.sleeper
             cluster.operator = mine

@@ -17,7 +17,7 @@ from tests.property.soloist_operator.crashes import DIES, PAUSES, SCENES, UNANSW
 from tests.property.soloist_operator.fenced_cluster import FencedCluster
 
 RUNS = 8
-SHARES = 4
+SHARES = 8
 """Requests are dealt out over so many tests, so that each stays short."""
 LATEST_S = 20
 """What a death may cost on top: a process that starts now waits for 15 s of its own good health before it judges a silence."""
@@ -93,11 +93,12 @@ def test_an_operator_that_dies_at_any_request_is_followed_by_one_that_goes_on(
     record_property("points", len(costs))
 
 
-def test_an_operator_that_wakes_up_at_any_write_changes_nothing(calm: Calm) -> None:
-    """Paused there until another one has done the work; it goes on with what it knew. A read in five beside all writes."""
+@pytest.mark.parametrize("share", range(SHARES))
+def test_an_operator_that_wakes_up_at_any_write_changes_nothing(calm: Calm, share: int) -> None:
+    """Paused there until another one has done the work; it goes on with what it knew. A read in ten beside all writes."""
     points = [(point, done) for point in calm.writes for done in (False, True)]
-    points += [(point, False) for point in range(1, calm.requests, 5)]
-    for point, done in points:
+    points += [(point, False) for point in range(1, calm.requests, 10)]
+    for point, done in points[share::SHARES]:
         again_with(calm, Trouble(PAUSES, point, done=done))
 
 
