@@ -82,8 +82,14 @@ class Pod:
 class Account:
     """The account, its actors, and what they did. Every method is one event."""
 
-    def __init__(self, *, revocation_ms: int = 1_000, key_list_lag_ms: int = 0) -> None:
-        self.venue = Venue(revocation_ms=revocation_ms, key_list_lag_ms=key_list_lag_ms)
+    def __init__(
+        self, *, revocation_ms: int = 1_000, key_list_lag_ms: int = 0, read_model_lag_ms: int = 0
+    ) -> None:
+        self.venue = Venue(
+            revocation_ms=revocation_ms,
+            key_list_lag_ms=key_list_lag_ms,
+            read_model_lag_ms=read_model_lag_ms,
+        )
         self.worlds = [World(opened(), self.venue, cluster) for cluster in (CLUSTER_ID, OTHER_CLUSTER_ID)]
         for world in self.worlds:
             world.orders = self.worlds[0].orders  # one account, one list of orders
@@ -95,6 +101,7 @@ class Account:
         """Every key that was ever in an epoch Secret: its cluster and epoch."""
         self.foreign: list[str] = []
         self.newest_sender = -1
+        self.newest_epoch = 0
         self.sent = 0
 
     # ------------------------------------------------------------------------------------------ who begins what
@@ -264,6 +271,10 @@ class Account:
         self.sent += 1
         text = f"s{OURS}-{pod.epoch}-{pod.number + 1}-{self.sent}"
         world.orders.append(order(text, resting=True, created_ms=self.venue.now_ms))
+        assert pod.epoch >= self.newest_epoch, (
+            f"I1: an order of epoch {pod.epoch} is accepted after one of epoch {self.newest_epoch}"
+        )
+        self.newest_epoch = pod.epoch
         assert pod.number >= self.newest_sender, (
             f"I3: engine {pod.number} has an order accepted after engine {self.newest_sender} had"
         )

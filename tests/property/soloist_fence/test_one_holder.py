@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from soloist_fence import attempt as attempt_module
+from soloist_fence import quiesce as quiesce_module
 from soloist_fence import release as release_module
 from soloist_fence import takeover as takeover_module
 from soloist_fence.api import Reason, parse_venue_key_name
@@ -48,6 +49,7 @@ CLUSTERS = st.integers(0, 1)
 WHICH = st.integers(0, 7)
 LATE_MS = st.sampled_from([0, 400, 1_000])
 STALE_MS = st.sampled_from([0, 0, 2_000])
+BEHIND_MS = st.sampled_from([0, 0, 1_500])
 LANDMARKS = st.sampled_from([GenerateKey, CreateSecret, DeleteKey, ListKeys])
 LONGEST_RUN = 80
 
@@ -57,10 +59,12 @@ class OneHolder(RuleBasedStateMachine):
 
     account: Account
 
-    @initialize(named=st.booleans(), revocation_ms=LATE_MS, key_list_lag_ms=STALE_MS)
-    def begin(self, named, revocation_ms, key_list_lag_ms):
+    @initialize(
+        named=st.booleans(), revocation_ms=LATE_MS, key_list_lag_ms=STALE_MS, read_model_lag_ms=BEHIND_MS
+    )
+    def begin(self, named, **faults):
         build = named_account if named else Account
-        self.account = build(revocation_ms=revocation_ms, key_list_lag_ms=key_list_lag_ms)
+        self.account = build(**faults)
         for cluster in (0, 1):
             self.account.name(cluster)
             self.account.open(cluster)
@@ -318,6 +322,44 @@ def test_a_key_of_unknown_history_is_left_to_a_person(monkeypatch):
 def test_without_the_nonce_check_it_would_be_destroyed(monkeypatch):
     with pytest.raises(AssertionError, match="never issued"):
         restored_backup(nonce_check=False, monkeypatch=monkeypatch)
+
+
+def higher_orders_elsewhere() -> Account:
+    """One cluster traded in epoch 2 and died after its next sweep; the other one, in its first epoch, sees orders and no key."""
+    account = named_account()
+    for epoch in (1, 2):
+        account.open(0)
+        run_while(account, lambda fence: fence.command is not None)
+        account.trade(account.pods[-1])
+        assert account.newest_epoch == epoch
+    account.worlds[0].orders[:] = [replace(sent, resting=False) for sent in account.worlds[0].orders]
+    account.open(0)
+    run_while(account, lambda fence: not isinstance(fence.command, GenerateKey))
+    account.kill(account.fences[-1], done=False)
+    account.venue.now_ms += 5_000
+    account.open(1)
+    run_while(account, lambda fence: fence.command is not None)
+    account.trade(account.pods[-1])
+    return account
+
+
+def run_while(account, goes_on):
+    fence = account.fences[-1]
+    for _ in range(200):
+        if goes_on(fence):
+            account.step(fence)
+    assert not goes_on(fence)
+
+
+def test_an_epoch_below_orders_that_were_sent_is_never_armed():
+    assert [pod.cluster for pod in higher_orders_elsewhere().pods] == [0, 0]
+
+
+def test_without_a_look_at_the_orders_their_epochs_would_go_down(monkeypatch):
+    for module in (takeover_module, quiesce_module):
+        monkeypatch.setattr(module, "highest_sent", lambda *_: 0)
+    with pytest.raises(AssertionError, match="I1"):
+        higher_orders_elsewhere()
 
 
 def test_the_deadline_is_part_of_the_look(monkeypatch):
