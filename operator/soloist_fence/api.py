@@ -374,7 +374,7 @@ class FenceArguments:
         ]
         if self.key_list_lag_ms:
             arguments.append(f"--key-list-lag-ms={self.key_list_lag_ms}")
-        if verb in {Verb.ROTATE, Verb.TAKEOVER}:
+        if verb in {Verb.ROTATE, Verb.TAKEOVER, Verb.RELEASE}:
             arguments.append(f"--slots-dir={self.slots_dir}")
         if verb is Verb.AUDIT and self.reap:
             arguments.append("--reap")

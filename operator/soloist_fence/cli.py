@@ -127,7 +127,7 @@ def _changing(function: Function) -> Function:
             "--slots-dir",
             default=FenceArguments.slots_dir,
             show_default=True,
-            help="Where rotate finds the epoch Secret mounted; takeover proves the end of the keys that it finds there, if any.",
+            help="Where rotate finds the epoch Secret mounted; takeover and release prove the end of the keys that they find there, if any.",
         ),
         EVIDENCE,
     ]

@@ -30,6 +30,8 @@ FLIGHT_MS = 1_000
 venue's clock (half a second)."""
 LOOK_PAUSE_MS = 250
 PROBE_PAUSE_MS = 1_000
+PATIENCE_MS = 50_000
+"""Below the longest bound that the operator's settings allow (60 s), so that one can be set which covers what was seen."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,21 @@ def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
 
     Raises HigherEpoch again: after a restored backup a zombie may have traded above our epoch since the sweep looked, with
     a key that was deleted by an attempt of which nothing is left (tests/model found it). Raises NotConfirmed when a known old
-    key is still accepted at the deadline, or an old order still rests: a venue slower than D_rev is waited for until then.
+    key is still accepted after PATIENCE_MS (a venue slower than D_rev is waited for so long), or an old order still rests.
     """
     elapsed_ms = (yield from Now().ask()) - verified_ms
     if elapsed_ms < attempt.revocation_bound_ms:
         yield from Sleep(attempt.revocation_bound_ms - elapsed_ms).ask()
-    settled_ms = (yield from VenueTime().ask()) + FLIGHT_MS
+    groups = yield from delete_old_groups(
+        attempt
+    )  # first: whatever else fails, the old engine's orders are refused
     late_ms = 0
     for key in attempt.old_keys:
-        late_ms = max(late_ms, (yield from prove_revoked(attempt, key, verified_ms, attempt.deadline_ms)))
-    groups = yield from delete_old_groups(attempt)
+        late_ms = max(
+            late_ms, (yield from prove_revoked(attempt, key, verified_ms, verified_ms + PATIENCE_MS))
+        )
+    # Only now is the old key known to be dead: a listing has to be later than that.
+    settled_ms = (yield from VenueTime().ask()) + FLIGHT_MS
     cancelled: set[str] = set()
     previous: tuple[OrderSighting, ...] | None = None
     while True:
@@ -118,11 +125,12 @@ def not_quiet(resting: list[OrderSighting]) -> FenceError:
 def prove_revoked(attempt: Attempt, key: IssuedKey, deleted_ms: int, give_up_ms: int) -> Machine[int]:
     """Sign a read with a key that was deleted before `deleted_ms` until the venue refuses it, at the latest at `give_up_ms`.
 
-    Returns how long after `deleted_ms` it was still accepted, 0 for never. Raises NotConfirmed when it goes on being accepted;
-    `counts.stillAcceptedMs` then tells the operator that a higher bound, not another attempt, is what it takes.
+    Returns how long after `deleted_ms` it was still accepted, 0 for never. Raises NotConfirmed when it goes on being accepted.
+    However it fails after that was seen once, `counts.stillAcceptedMs` tells the operator that a higher bound, not another
+    attempt, is what it takes: the next one would have no key to ask with.
     """
     still_accepted_ms = 0
-    while (yield from ProbeKey(key).ask()):
+    while (yield from _is_accepted(key, still_accepted_ms)):
         now_ms = yield from Now().ask()
         still_accepted_ms = now_ms - deleted_ms
         if now_ms >= give_up_ms:
@@ -135,3 +143,13 @@ def prove_revoked(attempt: Attempt, key: IssuedKey, deleted_ms: int, give_up_ms:
             )
         yield from Sleep(min(PROBE_PAUSE_MS, max(attempt.revocation_bound_ms // 4, 50))).ask()
     return still_accepted_ms
+
+
+def _is_accepted(key: IssuedKey, still_accepted_ms: int) -> Machine[bool]:
+    """One probe; a failure carries what the ones before it saw."""
+    try:
+        return (yield from ProbeKey(key).ask())
+    except FenceError as error:
+        if still_accepted_ms:
+            error.counts = {**error.counts, STILL_ACCEPTED: still_accepted_ms}
+        raise

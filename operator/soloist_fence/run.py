@@ -145,8 +145,9 @@ async def _run_machine(
 ) -> Evidence:
     _, _, bot = arguments.bot.partition("/")
     slots_dir = Path(arguments.slots_dir)
-    if verb is Verb.TAKEOVER:
+    if verb is not Verb.ROTATE:
         attempt = replace(attempt, old_keys=read_known_keys(slots_dir, below=attempt.epoch))
+    if verb is Verb.TAKEOVER:
         published = await drive(takeover(attempt, bot), world, terminating)
         return _success(
             arguments,
@@ -163,7 +164,7 @@ async def _run_machine(
         return _success(
             arguments,
             Outcome.RELEASED,
-            "no key of this claim is accepted any more",
+            "no key of this claim is accepted any more" + _slow_venue(attempt, released.counts),
             counts=dict(released.counts),
             durations_ms=dict(released.durations_ms),
             key_may_exist=False,

@@ -230,7 +230,7 @@ def _hold(
             opening = Opening(
                 context.attempts[Verb.TAKEOVER].nonce,
                 context.now,
-                tuple(account.acknowledged_key_ids or ()),
+                fence_parameters(observed, account, context.settings.venues[spec.venue]),
             )
     return holding.hold(observed, found, account, spec.venue, context.now, opening)
 

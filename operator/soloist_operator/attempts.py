@@ -18,6 +18,8 @@ from soloist_operator.specs.jobs import ANNOTATION_NONCE, FENCE_CONTAINER
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
+OVERTAKEN_PAUSE_S = 20.0
+"""Longer than a takeover takes: whoever opened the epoch above ours may finish it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,29 @@ class AttemptMemory:
     _not_before_s: dict[str, float] = field(default_factory=dict)
     _edition: dict[str, str] = field(default_factory=dict)
     _renewed: set[str] = field(default_factory=set)
+    _overtaken: dict[str, int] = field(default_factory=dict)
 
     def open(self, attempt: Attempt) -> None:
         """P1 succeeded: this process may believe the attempt's evidence."""
         self._open.add(attempt)
         self._renewed.add(attempt.claim)
+
+    def note(self, current: Attempt, now_s: float) -> None:
+        """What the claim names now. An epoch above one of ours that we did not open is another living operator's.
+
+        Whoever is overtaken waits, longer each time, so that one of two operators gets to the end.
+        """
+        mine = {
+            attempt
+            for attempt in self._open
+            if (attempt.verb, attempt.claim) == (current.verb, current.claim)
+            and attempt.epoch < current.epoch
+        }
+        self._open -= mine
+        if mine and current not in self._open:
+            times = self._overtaken[current.claim] = self._overtaken.get(current.claim, 0) + 1
+            pause_s = min(LONGEST_PAUSE_S, OVERTAKEN_PAUSE_S * 2.0 ** min(times - 1, 16))
+            self._not_before_s[current.claim] = now_s + pause_s
 
     def renewed(self, claim: str) -> bool:
         """Whether this process opened an epoch of this claim itself, so that nothing of it comes from a backup."""

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, STILL_ACCEPTED, Evidence, Reason, claim_name_of
+from soloist_fence.api import (
+    REVOKE_KEY_IDS_ANNOTATION,
+    STILL_ACCEPTED,
+    Evidence,
+    Outcome,
+    Reason,
+    claim_name_of,
+)
 
 from soloist_operator.api.status import Phase
 from soloist_operator.kinds import ACCOUNT_CLAIM
@@ -237,6 +244,8 @@ def released(claim: Object, evidence: Mapping[str, Any] | None, *, now: str) -> 
 def orphaned(claim: Object, *, reason: str, why: str, now: str) -> Object:
     """The bot is given up without proof (`reason`, one word): epoch and key id stay on record, the key may still be accepted."""
     record = {"version": 1, "outcome": "Orphaned", "reason": reason, "message": why}
+    if seen_ms := still_accepted_ms(claim):
+        record["counts"] = {STILL_ACCEPTED: seen_ms}
     following = _recorded(copy.deepcopy(claim), record, now=now, outcome="Orphaned", reason=reason)
     following["status"]["message"] = why[:1024]
     return _let_go(following, Phase.ORPHANED, now=now, reason=reason)
@@ -284,8 +293,8 @@ def highest_seen(claim: Object) -> int:
 
 
 def still_accepted_ms(claim: Object) -> int:
-    """How long after its deletion the last attempt still saw a key accepted, 0 when it saw none or went on to publish."""
+    """How long after its deletion the last attempt still saw a key accepted, 0 when it saw it refused in the end."""
     evidence = dig(claim, "status", "evidence") or {}
-    if evidence.get("reason") != Reason.NOT_CONFIRMED:
+    if evidence.get("outcome") not in {Outcome.FAILED, Phase.ORPHANED}:
         return 0
     return int((evidence.get("counts") or {}).get(STILL_ACCEPTED, 0))

@@ -48,7 +48,7 @@ class Opening:
 
     nonce: str
     now: str
-    acknowledged_key_ids: tuple[str, ...] = ()
+    fence: FenceParameters
 
 
 def hold(
@@ -87,7 +87,7 @@ def hold(
 def _take(body: Object, why: str, opening: Opening | None) -> NotHeld:
     name = name_of(body)
     taking = no("Claiming", f"AccountClaim {name} is being taken")
-    if opening is None:
+    if opening is None or opening.fence.is_refuted(body):
         return NotHeld(taking, 0.0, (SwapClaim(body, why),))
     opened = claims.opened(
         body,
@@ -95,7 +95,7 @@ def _take(body: Object, why: str, opening: Opening | None) -> NotHeld:
         now=opening.now,
         why=why_open(body),
         above=claims.highest_seen(body),
-        acknowledged_key_ids=opening.acknowledged_key_ids,
+        acknowledged_key_ids=opening.fence.acknowledged_key_ids,
     )
     opens = attempt_of(opened, Verb.TAKEOVER)
     return NotHeld(taking, 0.0, (SwapClaim(opened, f"{why}; opens epoch {opens.epoch}", opens=opens),))
@@ -168,8 +168,9 @@ def attempt_view(
     if claim is None or claims.whose_claim(claim, observed.ref.uid) is not Whose.OURS:
         return AttemptView(is_open=False, pause_s=0.0, nonce=nonce)
     edition += f" {annotation(claim, REVOKE_KEY_IDS_ANNOTATION) or ''}"
-    pause_s = memory.pause_s(name_of(claim), edition, now_s)
-    return AttemptView(memory.is_open(attempt_of(claim, verb)), pause_s, nonce)
+    attempt = attempt_of(claim, verb)
+    memory.note(attempt, now_s)
+    return AttemptView(memory.is_open(attempt), memory.pause_s(name_of(claim), edition, now_s), nonce)
 
 
 def armed(claim: Object, account: Account) -> Armed | None:
@@ -298,7 +299,7 @@ def walk(
     )
     doing = no("Fencing", f"{verb.value} of epoch {epoch} is under way (Job {job_name})")
     match step:
-        case attempts.OpenEpoch() if verb is Verb.TAKEOVER and fence.is_refuted(claim):
+        case attempts.OpenEpoch() if fence.is_refuted(claim):
             # Its Secret is gone, so no later attempt could ask for that key again: only a bound that covers it is safe.
             return NotArmed(last_failure(claim), attempts.LONGEST_PAUSE_S)
         case attempts.OpenEpoch():

@@ -12,7 +12,7 @@ from soloist_fence.api import Verb, nonce_from
 from soloist_operator import kinds, ownership, relocation, rollout, takeover
 from soloist_operator.api.status import ConditionType, Phase
 from soloist_operator.apply import Writer, timestamp
-from soloist_operator.attempts import AttemptMemory
+from soloist_operator.attempts import AttemptMemory, attempt_of
 from soloist_operator.children import STRANGER_LOOK_S
 from soloist_operator.cluster import Cluster
 from soloist_operator.conditions import FALSE, NOT_YET, TRUE, could_not_look
@@ -159,7 +159,7 @@ class Loop:
 
     async def _carry_out(self, key: Key, seen: Observed, plan: Plan) -> None:
         """Write a plan. Its takeover is under way before the first write: the other workers decide in the meantime."""
-        fencing = dig(seen.claim, "status", "phase") == Phase.FENCING.value and _cause(seen.claim) is not None
+        fencing = self._is_fencing(seen)
         (self._in_flight.add if fencing or _takes_over(plan) else self._in_flight.discard)(key)
         try:
             await self._writer.carry_out(seen.ref, seen.bot, plan)
@@ -167,6 +167,13 @@ class Loop:
             if not fencing:  # it may have been opened all the same: then the next look says so
                 self._in_flight.discard(key)
             raise
+
+    def _is_fencing(self, seen: Observed) -> bool:
+        """Whether a takeover of this process is at work. One that waits after a failure, for a person even, is not."""
+        claim = seen.claim
+        if claim is None or dig(claim, "status", "phase") != Phase.FENCING.value or _cause(claim) is None:
+            return False
+        return self._memory.is_open(attempt_of(claim, Verb.TAKEOVER))
 
     def _count(self, key: Key, seen: Observed, plan: Plan) -> None:
         """Takeovers made and stopped, for whoever is paged."""

@@ -14,6 +14,7 @@ from tests.support import eventually
 
 SYSTEM = release.SYSTEM_NAMESPACE
 SECOND = "soloist-operator-two"
+PROBE = "/spec/template/spec/containers/0/livenessProbe"
 LOOKED_ON_S = 20
 ASLEEP_S = 60
 
@@ -44,6 +45,12 @@ def operator_killed(stage: Stage) -> None:
     stage.whole_again()
 
 
+def _restarts(stage: Stage, pod: str) -> int:
+    namespace, name = pod.split("/")
+    found = json.loads(stage.cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
+    return int(found["status"]["containerStatuses"][0]["restartCount"])
+
+
 def _is_operator_ready(stage: Stage) -> bool:
     text = stage.cluster.kubectl("-n", SYSTEM, "get", "deployment", OPERATOR, "-o", "json")
     return json.loads(text)["status"].get("readyReplicas", 0) == 1
@@ -53,26 +60,42 @@ def _is_operator_ready(stage: Stage) -> bool:
 def two_operators(stage: Stage) -> None:
     node = stage.node
     deployment = json.loads(stage.cluster.kubectl("-n", SYSTEM, "get", "deployment", OPERATOR, "-o", "json"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    probe = container["livenessProbe"]
     twin = _twin(deployment)
+    # With its probe the kubelet would end the sleeper and start a new process, which remembers nothing.
+    _patch(stage, [{"op": "remove", "path": PROBE}])
     stage.begin()
     try:
         with disasters.partitioned(stage.cluster, node):
             epoch = stage.epoch
             eventually(lambda: stage.epoch > epoch, 60, stage.bot.story, interval_s=0.2)
             # The first sleeps from P1 on; its twin, which has no liveness probe to wake anybody, goes on.
-            with disasters.frozen(stage.cluster, _operator_pod(stage)):
+            sleeper = _operator_pod(stage)
+            with disasters.frozen(stage.cluster, sleeper):
                 awake_s = time.monotonic() + ASLEEP_S
                 stage.cluster.kubectl("apply", "-f", "-", input=json.dumps(twin))
                 stage.trades_again()
                 time.sleep(max(0.0, awake_s - time.monotonic()))  # it sleeps on beside an engine that trades
+            assert _restarts(stage, sleeper) == 0, (
+                "the operator that slept was replaced: this run shows nothing"
+            )
             after = stage.epoch
             time.sleep(LOOKED_ON_S)  # what a woken operator does wrong, it does at once
             assert stage.epoch == after, "the woken operator opened another epoch"
             stage.zombie_was_refused()
     finally:
         stage.cluster.kubectl("-n", SYSTEM, "delete", "deployment", SECOND, "--ignore-not-found")
+        _patch(stage, [{"op": "add", "path": PROBE, "value": probe}])
     disasters.bring_back(stage.cluster, node)
     stage.whole_again()
+
+
+def _patch(stage: Stage, changes: list[dict]) -> None:
+    """Change the operator's Deployment, and wait until the operator of the new one runs alone."""
+    kubectl = stage.cluster.kubectl
+    kubectl("-n", SYSTEM, "patch", "deployment", OPERATOR, "--type=json", f"--patch={json.dumps(changes)}")
+    kubectl("-n", SYSTEM, "rollout", "status", "deployment", OPERATOR, "--timeout=120s")
 
 
 def _twin(deployment: dict) -> dict:

@@ -93,11 +93,11 @@ def fence_job(
 ) -> Object:
     """One attempt of a takeover, or a release. The nonce on the Job tells it from a Job of an earlier life of its name.
 
-    A takeover mounts the last Active epoch's Secret, if it is still there: with its key the venue's refusal can be shown.
+    It mounts the last Active epoch's Secret, if it is still there: with its key the venue's refusal can be shown.
     """
     name = bot.release(arguments.epoch) if verb is Verb.RELEASE else bot.fence(arguments.epoch)
     pod = _fence_pod(arguments.to_args(verb), setup)
-    if verb is Verb.TAKEOVER and last_secret:
+    if last_secret:
         _mount_epoch_key(pod, last_secret)
     return child(
         JOB,

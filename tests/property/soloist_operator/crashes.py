@@ -11,11 +11,8 @@ from typing import Any
 from soloist_operator import kinds
 from soloist_operator.errors import UnavailableError
 
-from tests.property.soloist_operator.fenced_cluster import (
-    FencedCluster,
-    KilledError,
-    OperatorProcess,
-)
+from tests.property.soloist_operator.fenced_cluster import FencedCluster
+from tests.property.soloist_operator.operator_process import KilledError, OperatorProcess
 from tests.unit.soloist_operator.operator_scene import live
 
 LONGEST_S = 200

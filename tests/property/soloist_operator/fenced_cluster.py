@@ -8,30 +8,20 @@ checked at once: this is what the protocol's statement is about.
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from soloist_fence import cli
-from soloist_fence.api import Evidence, FenceArguments, Outcome, Reason, Verb, claim_hash
-from soloist_fence.attempt import Attempt
+from soloist_fence.api import Evidence, claim_hash
 from soloist_fence.cluster import claim_view
-from soloist_fence.commands import ClaimView, Command, ReadClaim, Sleep
+from soloist_fence.commands import ClaimView, ReadClaim, Sleep
 from soloist_fence.errors import FenceError
-from soloist_fence.identify import Inquiry, identify
-from soloist_fence.release import release
-from soloist_fence.run import failure
-from soloist_fence.takeover import takeover
 from soloist_operator import kinds
-from soloist_operator.heartbeat import Heartbeats
 from soloist_operator.kinds import Kind
-from soloist_operator.loop import Loop, RunFailedError, delay_s
-from soloist_operator.metrics import Metrics
 from soloist_operator.objects import (
     annotation,
     content_hash,
@@ -42,9 +32,7 @@ from soloist_operator.objects import (
     name_of,
     uid_of,
 )
-from soloist_operator.plan import Outcome as RunOutcome
 from soloist_operator.queue import Key
-from soloist_operator.sightings import LOOK_S, WRITES_UNSEEN_S, Sightings
 from soloist_operator.specs.engine import (
     ANNOTATION_ADMITTED,
     ANNOTATION_ENGINE,
@@ -53,9 +41,10 @@ from soloist_operator.specs.engine import (
     epoch_secret,
 )
 
-from tests.unit.soloist_fence.fence_world import MANAGEMENT_KEY, World, order
+from tests.property.soloist_operator.fence_processes import FenceProcess, evidence_of, failure_of, start
+from tests.unit.soloist_fence.fence_world import World, order
 from tests.unit.soloist_operator.memory_cluster import MemoryCluster, Object
-from tests.unit.soloist_operator.operator_scene import SETTINGS, ended, node, running_pod
+from tests.unit.soloist_operator.operator_scene import ended, node, running_pod
 
 KEY = Key("bots", "demo")
 NODES = ("node-1", "node-2")
@@ -64,10 +53,6 @@ BEATS = 10
 """A second passes in so many parts, in each of which a fence does some of its work."""
 FENCE_STEPS = 8
 BEGINNING = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
-
-
-class KilledError(BaseException):
-    """The operator's process is gone: nothing of it runs any more, no handler, no clean-up."""
 
 
 @dataclass
@@ -82,18 +67,6 @@ class Engine:
     let_in: bool = False
     """The Lease named its pod and its epoch when it looked: it trades. It holds its key before that."""
     sent: int = 0
-
-
-@dataclass(eq=False)
-class FenceProcess:
-    """One pod of a fence's Job: the product's machine, and the command that it wants done next."""
-
-    job: Object
-    verb: Verb
-    given: dict[str, Any]
-    machine: Generator[Command[Any], Any, Any]
-    command: Command[Any]
-    awake_ms: int = 0
 
 
 @dataclass(eq=False)
@@ -114,7 +87,6 @@ class FencedCluster(MemoryCluster):
     """Which operator process opened an epoch: by claim, epoch and nonce."""
     operator: int = 0
     """Which operator process is at work now."""
-    jobs_made: list[str] = field(default_factory=list)
     requests: int = 0
     changes: int = 0
     """Writes that wake an operator: all but renewals."""
@@ -281,53 +253,12 @@ class FencedCluster(MemoryCluster):
 
     def _carry_out(self, job: Object) -> None:
         """A Job's pod starts. A check of a configuration succeeds at once; a fence goes to work."""
-        self.jobs_made.append(name_of(job))
         container = job["spec"]["template"]["spec"]["containers"][0]
         if container["command"] != ["soloist-fence"]:
             self._job_pod(job, {"terminated": {"exitCode": 0, "message": ""}})
             return
-        verb = Verb(container["args"][0])
-        given = cli.main.commands[verb.value].make_context(verb.value, list(container["args"][1:])).params
-        machine = self._machine(
-            verb, {name: value for name, value in given.items() if name != "evidence_file"}
-        )
         self._job_pod(job, {"running": {}})
-        self.fences.append(FenceProcess(job, verb, given, machine, next(machine)))
-
-    def _machine(self, verb: Verb, given: dict[str, Any]) -> Generator[Command[Any], Any, Any]:
-        deadline_ms = self.account.now_ms + verb.deadline_s * 1000
-        management, venue_key_type = MANAGEMENT_KEY.key_id, "ed25519"
-        if verb is Verb.IDENTIFY:
-            return identify(
-                Inquiry(
-                    nonce=given["nonce"],
-                    static=given["static"],
-                    bound=given["bound"],
-                    key_id=management,
-                    key_type=venue_key_type,
-                    key_list_lag_ms=given["key_list_lag_ms"],
-                    deadline_ms=deadline_ms,
-                )
-            )
-        arguments = FenceArguments(**given)
-        attempt = Attempt(
-            claim=arguments.claim,
-            cluster_id=arguments.cluster_id,
-            epoch=arguments.epoch,
-            nonce=arguments.nonce,
-            subaccount=0,
-            secret_name=arguments.secret_name,
-            revocation_bound_ms=arguments.revocation_bound_ms,
-            key_type=arguments.key_type,
-            authenticating_key_id=management,
-            acknowledged_key_ids=frozenset(arguments.acknowledged_key_ids),
-            deadline_ms=deadline_ms,
-            key_list_lag_ms=arguments.key_list_lag_ms,
-        )
-        bot = arguments.bot.partition("/")[2]
-        return (
-            release(attempt, bot, orders=arguments.orders) if verb is Verb.RELEASE else takeover(attempt, bot)
-        )
+        self.fences.append(start(job, self.account.now_ms))
 
     def _step(self, fence: FenceProcess) -> None:
         """One command of a fence, unless it sleeps or is over."""
@@ -346,16 +277,16 @@ class FencedCluster(MemoryCluster):
         except FenceError as error:
             self._thrown(fence, error)
         except StopIteration as stop:
-            self._ended(fence, _evidence(fence, stop.value))
+            self._ended(fence, evidence_of(fence, stop.value))
         self.check()
 
     def _thrown(self, fence: FenceProcess, error: FenceError) -> None:
         try:
             fence.command = fence.machine.throw(error)
         except FenceError as last:
-            self._ended(fence, _failure(fence, last))
+            self._ended(fence, failure_of(fence, last))
         except StopIteration as stop:
-            self._ended(fence, _evidence(fence, stop.value))
+            self._ended(fence, evidence_of(fence, stop.value))
 
     def _ended(self, fence: FenceProcess, evidence: Evidence) -> None:
         self.fences.remove(fence)
@@ -537,84 +468,3 @@ class FencedCluster(MemoryCluster):
 
 def _no_fence(_job: Object, _cluster: MemoryCluster) -> tuple[int, str]:
     raise AssertionError("Jobs are carried out in steps here")
-
-
-def _evidence(fence: FenceProcess, result: Any) -> Evidence:
-    """The evidence of a good end, as soloist_fence.run writes it."""
-    if fence.verb is Verb.IDENTIFY:
-        given = {"account_identity": result.identity, "marker_id": result.marker_id, "key_may_exist": False}
-        return Evidence("", 0, fence.given["nonce"], Outcome.IDENTIFIED, Reason.DONE, **given)
-    named = fence.given["claim"], fence.given["epoch"], fence.given["nonce"]
-    if fence.verb is Verb.RELEASE:
-        return Evidence(*named, Outcome.RELEASED, Reason.DONE, counts=result.counts, key_may_exist=False)
-    more = {"key_id": result.key_id, "secret_name": result.secret_name, "counts": result.counts}
-    return Evidence(*named, Outcome.PUBLISHED, Reason.DONE, **more)
-
-
-def _failure(fence: FenceProcess, error: FenceError) -> Evidence:
-    claim, epoch = fence.given.get("claim", ""), fence.given.get("epoch", 0)
-    may_exist = error.key_may_exist and fence.verb is Verb.TAKEOVER
-    return failure(claim, epoch, fence.given["nonce"], error, key_may_exist=may_exist)
-
-
-# ---------------------------------------------------------------------------------------------- operators
-
-
-class OperatorProcess:
-    """One process of the operator: the real loop, with its own memory, and the looks of its service once a second."""
-
-    def __init__(self, cluster: FencedCluster, number: int) -> None:
-        self.number = number
-        self._cluster = cluster
-        self.sightings = Sightings()
-        self.heartbeats = Heartbeats()
-        self.loop = Loop(
-            cluster,  # type: ignore[arg-type]
-            SETTINGS,
-            self.heartbeats,
-            Metrics(),
-            sightings=self.sightings,
-            clock=lambda: cluster.seconds,
-            wall=cluster.wall,
-        )
-        self.runs = 0
-        self._due_s = 0.0
-        self._version = -1
-
-    def look(self) -> None:
-        """What Service._watch_nodes does, and the events of Leases."""
-        cluster, now_s = self._cluster, self._cluster.seconds
-        leases = [
-            body
-            for place, body in cluster.objects.items()
-            if place[:2] == (kinds.LEASE.plural, kinds.NODE_LEASES)
-        ]
-        self.sightings.nodes.listed(copy.deepcopy(leases), now_s)
-        heard = self.sightings.nodes.any_within(WRITES_UNSEEN_S, now_s)
-        self.sightings.api.answered(now_s, writes_seen=heard)
-        lease = cluster.objects.get((kinds.LEASE.plural, KEY.namespace, f"{KEY.name}-0"))
-        if lease is not None and self.heartbeats.note(KEY, copy.deepcopy(lease), now_s):
-            self._due_s = now_s
-        if list(self.heartbeats.newly_silent(now_s)) or self.sightings.nodes.newly_silent(now_s):
-            self._due_s = now_s
-
-    def resync(self) -> None:
-        """The bot is due, whatever it waits for: every five minutes that happens to each."""
-        self._due_s, self._version = 0.0, -1
-
-    async def work(self) -> None:
-        """Look, and run the bot if it is due or something of it changed."""
-        self.look()
-        for _ in range(3):
-            version = self._cluster.changes
-            if self._cluster.seconds < self._due_s and version == self._version:
-                return
-            self._version = version
-            self.runs += 1
-            try:
-                outcome: RunOutcome | None = await self.loop.run(KEY)
-            except RunFailedError:
-                self._due_s = self._cluster.seconds + LOOK_S
-                return
-            after_s = None if outcome is None else delay_s(outcome)
-            self._due_s = float("inf") if after_s is None else self._cluster.seconds + after_s

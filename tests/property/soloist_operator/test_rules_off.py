@@ -35,7 +35,8 @@ from tests.property.soloist_operator.crashes import (
     lost,
     play,
 )
-from tests.property.soloist_operator.fenced_cluster import KEY, FencedCluster, OperatorProcess
+from tests.property.soloist_operator.fenced_cluster import KEY, FencedCluster
+from tests.property.soloist_operator.operator_process import OperatorProcess
 from tests.property.soloist_operator.test_crashes import LATEST_S
 
 

@@ -301,7 +301,7 @@ def test_arguments_for_each_verb():
     for verb, mounted in {
         Verb.TAKEOVER: True,
         Verb.ROTATE: True,
-        Verb.RELEASE: False,
+        Verb.RELEASE: True,
         Verb.AUDIT: False,
     }.items():
         assert ("--slots-dir=/var/run/soloist/secret" in arguments.to_args(verb)) is mounted

@@ -14,6 +14,7 @@ from soloist_fence.commands import (
     CancelOrder,
     DeleteKey,
     DeleteSecret,
+    IssuedKey,
     ListOrders,
     OrderSighting,
     PatchSecret,
@@ -110,6 +111,15 @@ def test_a_key_of_another_account_vouches_for_nothing():
     world.keys["m-2"] = VenueKey("m-2", marker_key_name("abc124"), frozenset(MARKER_SCOPES))
     run(release(attempt, BOT), world)
     assert "key-1" not in world.keys, "that there is a second marker is a takeover's business"
+
+
+def test_a_release_sees_the_old_key_refused_and_names_a_slow_venue():
+    world, attempt = trading()
+    world.venue.revocation_ms = 7_000
+    key = IssuedKey("key-1", "pem")
+    released = run(release(replace(attempt, old_keys=(key,)), BOT), world)
+    assert world.accepted() == set()
+    assert released.counts["stillAcceptedMs"] > attempt.revocation_bound_ms
 
 
 def test_release_is_repeatable():

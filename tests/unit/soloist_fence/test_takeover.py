@@ -30,6 +30,7 @@ from soloist_fence.commands import (
     VenueTime,
 )
 from soloist_fence.errors import FenceError, NoAnswerError
+from soloist_fence.release import release
 from soloist_fence.takeover import takeover
 
 from tests.unit.soloist_fence.fence_world import (
@@ -284,6 +285,44 @@ def test_a_venue_that_does_not_revoke_is_noticed():
     assert error.counts["stillAcceptedMs"] > attempt.revocation_bound_ms
     assert error.key_ids == (old,)
     assert not world.published()
+
+
+@pytest.mark.parametrize("verb", [takeover, release])
+def test_what_the_probes_saw_is_not_lost_when_something_else_fails(verb):
+    """The next attempt could not ask that key any more."""
+    world, attempt, old = second_arm()
+    world.venue.revocation_ms = 20_000
+    probes = iter(range(5))
+
+    def before(world, command):
+        if isinstance(command, ProbeKey) and next(probes, None) is None:
+            raise NoAnswerError(Reason.VENUE_UNREACHABLE, "503")
+
+    world.before = before
+    with pytest.raises(FenceError) as caught:
+        run(verb(replace(attempt, old_keys=(IssuedKey(old, "pem"),)), BOT), world)
+    assert caught.value.reason is Reason.VENUE_UNREACHABLE
+    assert caught.value.counts["stillAcceptedMs"] > attempt.revocation_bound_ms
+
+
+def test_a_late_venues_last_orders_are_seen():
+    """The zombie's last order is accepted just before the late refusal, and the venue's read model shows it later still."""
+    world, attempt, old = second_arm()
+    world.venue.revocation_ms, world.venue.read_model_lag_ms = 5_000, 900
+    sent = []
+
+    def before(world, command):
+        last_moment = world.venue.deleted_ms.get(old, world.now_ms) + world.venue.revocation_ms - 300
+        if isinstance(command, ProbeKey) and old in world.accepted() and world.now_ms > last_moment:
+            zombie = order(f"s{claim_hash(CLAIM)}-1-1a-{len(sent)}", resting=True, created_ms=world.now_ms)
+            sent.append(zombie)
+            world.orders.append(zombie)
+
+    world.before = before
+    published = run(takeover(replace(attempt, old_keys=(IssuedKey(old, "pem"),)), BOT), world)
+    assert sent
+    assert not any(each.resting for each in world.orders)
+    assert published.counts["ordersCancelled"] == len(sent)
 
 
 def test_a_venue_slower_than_its_bound_is_waited_for_and_told():

@@ -188,6 +188,36 @@ def test_a_venue_slower_than_the_bound_is_no_case_for_another_attempt() -> None:
     assert "--revocation-bound-ms=60000" in fence_pod(stage, 3)["containers"][0]["args"]
 
 
+def test_what_was_seen_counts_whatever_ended_the_attempt() -> None:
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    told = stage.evidence("Failed", "VenueUnreachable", counts={"stillAcceptedMs": 17_000})
+    stage.end_job("-fence-e2", told, exit_code=1)
+    stage.settle()
+    stage.now_s += 3600
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 2
+
+
+def test_of_two_operators_the_overtaken_one_waits_until_the_other_is_done() -> None:
+    """Both would open epoch after epoch over each other's fence, and nobody would trade."""
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    for pause_s in (20, 40):
+        epoch = stage.seen.claim["status"]["epoch"]
+        above = {"status": {"epoch": epoch + 1, "nonce": f"twin{epoch}", "jobUid": ""}}
+        stage.change(claim=merged(stage.seen.claim, above))
+        stage.settle()
+        stage.now_s += pause_s - 1
+        stage.settle()
+        assert stage.seen.claim["status"]["epoch"] == epoch + 1
+        stage.now_s += 1
+        stage.settle()
+        assert stage.seen.claim["status"]["epoch"] == epoch + 2, "a twin that died does not stop us"
+
+
 def test_a_pod_below_the_published_epoch_may_be_deleted_by_force() -> None:
     stage = armed_above()
     dismissal = dismiss(stage.seen, NODE_LOST, start_fresh=True)
