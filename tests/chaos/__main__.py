@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
 from tests.chaos import accounts, engines, nodes, operators, record, rollouts, second_cluster, stage  # noqa: F401 they fill the catalogue
-from tests.chaos.catalogue import SCENARIOS, in_order
+from tests.chaos.catalogue import SCENARIOS, Scenario, in_order
 from tests.chaos.running import play
 from tests.cluster import cluster as clusters
 from tests.cluster import images, release
@@ -78,10 +80,10 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
     cluster = clusters.ensure_up(options.name, progress)
     tags = images.ensure_images(progress)
     images.load(cluster, tags, progress)
-    revision = " ".join((*astuple(tags), _judges()))
+    revisions = {each.number: " ".join((*astuple(tags), _sources(each))) for each in in_order()}
     file = folder("chaos") / "runs.jsonl"
     if options.table:
-        return record.load(file, revision)
+        return record.load(file, revisions)
     if options.again:
         file.unlink(missing_ok=True)
     stage.install(cluster, tags)
@@ -92,13 +94,13 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
         oracle = Oracle(url)
         for scenario in chosen:
             for _ in range(options.runs or scenario.runs):
-                done = _passed(file, revision, scenario.number)
+                done = _passed(file, revisions, scenario.number)
                 if done >= (options.runs or scenario.runs):
                     break
                 if time.monotonic() > until_s:
                     progress.note("out of time; the same command goes on from here")
-                    return record.load(file, revision)
-                run = play(cluster, oracle, scenario, revision)
+                    return record.load(file, revisions)
+                run = play(cluster, oracle, scenario, revisions[scenario.number])
                 record.append(file, run)
                 progress.note(
                     f"{scenario.number} run {done + 1}: {run.failure.splitlines()[0] if run.failure else 'ok'} "
@@ -107,18 +109,20 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
         oracle.close()
     if any(each.number == "12" for each in chosen):
         second_cluster.close_second()
-    return record.load(file, revision)
+    return record.load(file, revisions)
 
 
-def _judges() -> str:
-    """Which scenarios and which judge: a run before they changed says nothing about them as they are."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+def _sources(scenario: Scenario) -> str:
+    """Which judge, stage and disasters, and which file of scenarios: a run before they changed says nothing about this one."""
+    own = Path(inspect.getfile(scenario.act))
+    rooms = {Path(inspect.getfile(each.act)) for each in SCENARIOS.values()}
+    sources = sorted(file for file in Path(__file__).parent.glob("*.py") if file == own or file not in rooms)
     return "chaos:" + hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:12]
 
 
-def _passed(file: Path, revision: str, number: str) -> int:
+def _passed(file: Path, revisions: Mapping[str, str], number: str) -> int:
     """Runs that kept the promise, of every cluster that plays into this file."""
-    return sum(run.scenario == number and not run.failure for run in record.load(file, revision))
+    return sum(run.scenario == number and not run.failure for run in record.load(file, revisions))
 
 
 if __name__ == "__main__":

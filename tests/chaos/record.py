@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,12 @@ def append(file: Path, run: Run) -> None:
         lines.write(json.dumps(asdict(run)) + "\n")
 
 
-def load(file: Path, revision: str) -> list[Run]:
-    """The runs of a revision (the tags of both images); those of another say nothing about this one."""
+def load(file: Path, revisions: Mapping[str, str]) -> list[Run]:
+    """The runs of these revisions, by scenario; those of another say nothing about it as it is."""
     if not file.exists():
         return []
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [_run(row) for row in rows if row["revision"] == revision]
+    return [_run(row) for row in rows if row["revision"] == revisions.get(row["scenario"])]
 
 
 def _run(row: dict[str, Any]) -> Run:

@@ -184,6 +184,11 @@ class Stage:
 def install(cluster: Cluster, images: Any) -> None:
     """Install the chart with operator and exchange on the control plane, away from the disasters."""
     selector = {"kubernetes.io/hostname": disasters.control_plane(cluster)}
+    # A volume for the next engine and names in DNS are the cluster's to give: not from the node that is lost.
+    pinned = json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}})
+    for namespace, name in (("local-path-storage", "local-path-provisioner"), ("kube-system", "coredns")):
+        cluster.kubectl("-n", namespace, "patch", "deployment", name, f"--patch={pinned}")
+        cluster.kubectl("-n", namespace, "rollout", "status", "deployment", name, "--timeout=120s")
     release.install(cluster, images, bot_namespaces=(NAMESPACE,), node_selector=selector)
     cluster.kubectl("apply", "-f", "-", input=json.dumps(_open_door()))
 
