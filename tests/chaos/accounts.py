@@ -235,6 +235,10 @@ def no_revocation(stage: Stage) -> None:
             assert _claim(stage.bot)["status"]["epoch"] == epoch + 1, "another attempt was made"
             assert {identity(row["client_order_id"])[0] for row in stage.bot.accepted()} == {epoch}
         disasters.bring_back(stage.cluster, node)
+        # No release vouches for such a venue, either: who deletes the bot gives up the proof.
+        stage.bot.kubectl(
+            "annotate", "tradingbot", stage.bot.name, "soloist.trade/abandon=it does not revoke"
+        )
     finally:
         _accept_deleted_keys_for(stage, 0)
 
