@@ -77,13 +77,13 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
     """Play what is missing of the code as it is (a run of other images says nothing about these), and return all of its runs."""
     until_s = time.monotonic() + options.minutes * 60
     progress = Progress()
-    cluster = clusters.ensure_up(options.name, progress)
     tags = images.ensure_images(progress)
-    images.load(cluster, tags, progress)
     revisions = {each.number: " ".join((*astuple(tags), _sources(each))) for each in in_order()}
     file = folder("chaos") / "runs.jsonl"
     if options.table:
         return record.load(file, revisions)
+    cluster = clusters.ensure_up(options.name, progress)
+    images.load(cluster, tags, progress)
     if options.again:
         file.unlink(missing_ok=True)
     stage.install(cluster, tags)
@@ -115,8 +115,9 @@ def _play(options: argparse.Namespace) -> list[record.Run]:
 def _sources(scenario: Scenario) -> str:
     """Which judge, stage and disasters, and which file of scenarios: a run before they changed says nothing about this one."""
     own = Path(inspect.getfile(scenario.act))
-    rooms = {Path(inspect.getfile(each.act)) for each in SCENARIOS.values()}
-    sources = sorted(file for file in Path(__file__).parent.glob("*.py") if file == own or file not in rooms)
+    others = {Path(inspect.getfile(each.act)) for each in SCENARIOS.values()} - {own}
+    others |= {Path(__file__), Path(record.__file__)}  # they count and show
+    sources = sorted(set(Path(__file__).parent.glob("*.py")) - others)
     return "chaos:" + hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:12]
 
 

@@ -16,6 +16,8 @@ import yaml
 from tests.cluster import release
 from tests.support import eventually
 
+LOOK_S = 0.5
+"""Every look at the API server is a process of kubectl: looking without a pause would slow down what is looked at."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KINDS = "statefulset,service,poddisruptionbudget,networkpolicy,configmap,lease,cronjob,job,pod,persistentvolumeclaim,secret"
 
@@ -170,6 +172,7 @@ class Bot:
             self.is_ready,
             deadline_s,
             lambda: f"not Ready: {json.dumps(self.status(), indent=1)}\n{self.story()}",
+            interval_s=LOOK_S,
         )
 
     def wait_condition(self, kind: str, status: str, reason: str, deadline_s: float) -> dict[str, Any]:
@@ -181,6 +184,7 @@ class Bot:
             ),
             deadline_s,
             lambda: f"{kind} is not {status}/{reason}: {json.dumps(self.status(), indent=1)}\n{self.story()}",
+            interval_s=LOOK_S,
         )
         return self.condition(kind)
 
@@ -232,6 +236,7 @@ class Bot:
             lambda: not self.exists("tradingbot", self.name),
             deadline_s,
             lambda: f"not deleted: {json.dumps(self.get('tradingbot'), indent=1)}\n{self.story()}",
+            interval_s=LOOK_S,
         )
 
     def left_behind(self) -> list[str]:
