@@ -130,26 +130,25 @@ def prove_revoked(attempt: Attempt, key: IssuedKey, deleted_ms: int, give_up_ms:
     attempt, is what it takes: the next one would have no key to ask with.
     """
     still_accepted_ms = 0
-    while (yield from _is_accepted(key, still_accepted_ms)):
-        now_ms = yield from Now().ask()
-        still_accepted_ms = now_ms - deleted_ms
-        if now_ms >= give_up_ms:
-            raise FenceError(
-                Reason.NOT_CONFIRMED,
-                f"the venue still accepts the deleted key {key.key_id} after {still_accepted_ms} ms: revocationBoundMs of the venue "
-                f"profile ({attempt.revocation_bound_ms}) has to be higher (soloist-fence measure-revocation)",
-                counts={STILL_ACCEPTED: still_accepted_ms},
-                key_ids=[key.key_id],
-            )
-        yield from Sleep(min(PROBE_PAUSE_MS, max(attempt.revocation_bound_ms // 4, 50))).ask()
+    try:
+        while (yield from ProbeKey(key).ask()):
+            now_ms = yield from Now().ask()
+            still_accepted_ms = now_ms - deleted_ms
+            if now_ms >= give_up_ms:
+                raise still_accepted(attempt, key, still_accepted_ms)
+            yield from Sleep(min(PROBE_PAUSE_MS, max(attempt.revocation_bound_ms // 4, 50))).ask()
+    except FenceError as error:
+        if still_accepted_ms:
+            error.counts[STILL_ACCEPTED] = still_accepted_ms
+        raise
     return still_accepted_ms
 
 
-def _is_accepted(key: IssuedKey, still_accepted_ms: int) -> Machine[bool]:
-    """One probe; a failure carries what the ones before it saw."""
-    try:
-        return (yield from ProbeKey(key).ask())
-    except FenceError as error:
-        if still_accepted_ms:
-            error.counts = {**error.counts, STILL_ACCEPTED: still_accepted_ms}
-        raise
+def still_accepted(attempt: Attempt, key: IssuedKey, still_accepted_ms: int) -> FenceError:
+    """The failure of an attempt that saw no refusal."""
+    return FenceError(
+        Reason.NOT_CONFIRMED,
+        f"the venue still accepts the deleted key {key.key_id} after {still_accepted_ms} ms: revocationBoundMs of the venue profile "
+        f"({attempt.revocation_bound_ms}) has to be higher (soloist-fence measure-revocation)",
+        key_ids=[key.key_id],
+    )

@@ -17,6 +17,7 @@ from soloist_operator import (
     ownership,
     renewal,
 )
+from soloist_operator.api.status import Phase
 from soloist_operator.api.tradingbot import (
     Account,
     KeyPolicy,
@@ -24,6 +25,7 @@ from soloist_operator.api.tradingbot import (
     State,
     TradingBotSpec,
 )
+from soloist_operator.attempts import AttemptView
 from soloist_operator.children import (
     STATEFUL_SET_LOOK_S,
     STRANGER_LOOK_S,
@@ -52,6 +54,7 @@ from soloist_operator.plan import (
 )
 from soloist_operator.road import Road, finish
 from soloist_operator.settings import Venue
+from soloist_operator.takeover import AT_ONCE, BLIND_LOOK_S, WAITING, Cause, Crowd
 
 BOUND_LOOK_S = 0.05
 """At once, but after the status was written: what it is bound to must be on record before it is used."""
@@ -259,6 +262,8 @@ def _arm(
     step: Arms | holding.NotArmed
     if account.key_policy is KeyPolicy.STATIC:
         step = _arm_static(road, wanted, account, claim, fence, why=why, above=above)
+    elif (held := _held_back(claim, takeover, context.watch.crowd)) is not None:
+        step = held
     else:
         setup = desired.fence_setup(observed, wanted, context.settings, avoid=context.watch.silent_nodes)
         step = holding.arm_managed(observed, claim, takeover, setup, fence, context.now, why=why, above=above)
@@ -271,6 +276,16 @@ def _arm(
     if "fenced" not in road.findings or road.replace is not None:
         road.found(fenced=step.verdict, progress=step.progress)
     return finish(road, wanted, Again(step.after_s))
+
+
+def _held_back(claim: Object, attempt: AttemptView, crowd: Crowd) -> holding.NotArmed | None:
+    """A takeover that begins anew, after a failure or by a new operator, takes one of the places like any other."""
+    if attempt.is_open or claims.phase_of(claim) is not Phase.FENCING or crowd.in_flight < AT_ONCE:
+        return None
+    if dig(claim, "status", "reason") not in set(Cause):
+        return None
+    waiting = no(WAITING, f"{AT_ONCE} takeovers are under way; this one waits before it begins anew")
+    return holding.NotArmed(waiting, BLIND_LOOK_S)
 
 
 def _arm_static(

@@ -87,7 +87,7 @@ class Writer:
             case Create(kind, body, opens):
                 await self._create(ref, kind, body)
                 if opens is not None:
-                    self._memory.open(opens)
+                    self._memory.open(opens, self._clock())
             case Delete(kind, target, _, failed):
                 await self._delete(kind, target)
                 if failed is not None:
@@ -165,7 +165,7 @@ class Writer:
         if action.closes is not None:
             self._memory.close(action.closes, failed=action.failed, now_s=self._clock())
         if action.opens is not None:
-            self._memory.open(action.opens)
+            self._memory.open(action.opens, self._clock())
 
     async def _announce(self, ref: BotRef, announcement: Announce) -> None:
         """A typed Event; losing one loses no safety, so a refusal is logged and forgotten."""

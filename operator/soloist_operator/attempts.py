@@ -6,12 +6,14 @@ after a restart, so whatever was under way then is followed by a new epoch (desi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from soloist_fence.api import Evidence, Outcome, Reason, Verb
+from soloist_fence.api import STILL_ACCEPTED, Evidence, Outcome, Reason, Verb
 
 from soloist_operator import claims
+from soloist_operator.api.status import Phase
 from soloist_operator.objects import Object, annotation, dig, name_of, uid_of
 from soloist_operator.outcomes import Finished, Running, fence_evidence, outcome_of
 from soloist_operator.specs.jobs import ANNOTATION_NONCE, FENCE_CONTAINER
@@ -44,16 +46,16 @@ def attempt_of(claim: Object, verb: Verb) -> Attempt:
 class AttemptMemory:
     """Attempts that this process opened and has not closed, and how long to wait after failures."""
 
-    _open: set[Attempt] = field(default_factory=set)
+    _open: dict[Attempt, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     _not_before_s: dict[str, float] = field(default_factory=dict)
     _edition: dict[str, str] = field(default_factory=dict)
     _renewed: set[str] = field(default_factory=set)
     _overtaken: dict[str, int] = field(default_factory=dict)
 
-    def open(self, attempt: Attempt) -> None:
+    def open(self, attempt: Attempt, now_s: float) -> None:
         """P1 succeeded: this process may believe the attempt's evidence."""
-        self._open.add(attempt)
+        self._open[attempt] = now_s
         self._renewed.add(attempt.claim)
 
     def note(self, current: Attempt, now_s: float) -> None:
@@ -67,11 +69,23 @@ class AttemptMemory:
             if (attempt.verb, attempt.claim) == (current.verb, current.claim)
             and attempt.epoch < current.epoch
         }
-        self._open -= mine
+        for attempt in mine:
+            del self._open[attempt]
         if mine and current not in self._open:
             times = self._overtaken[current.claim] = self._overtaken.get(current.claim, 0) + 1
             pause_s = min(LONGEST_PAUSE_S, OVERTAKEN_PAUSE_S * 2.0 ** min(times - 1, 16))
             self._not_before_s[current.claim] = now_s + pause_s
+
+    def settle(self, claim: str, epoch: int) -> None:
+        """The claim is Active: whatever led to this epoch is over, whoever made it, and nothing of it slows the next takeover."""
+        for attempt in [a for a in self._open if a.claim == claim and a.epoch <= epoch]:
+            del self._open[attempt]
+        self._overtaken.pop(claim, None)
+        self._not_before_s.pop(claim, None)
+
+    def is_at_work(self, attempt: Attempt, now_s: float) -> bool:
+        """Whether an attempt of this process can still be running: nobody advances that of a bot which was stopped meanwhile."""
+        return now_s - self._open.get(attempt, -math.inf) < attempt.verb.active_deadline_s
 
     def renewed(self, claim: str) -> bool:
         """Whether this process opened an epoch of this claim itself, so that nothing of it comes from a backup."""
@@ -83,7 +97,7 @@ class AttemptMemory:
 
     def close(self, attempt: Attempt, *, failed: bool, now_s: float) -> None:
         """The attempt is over; after a failure the next one waits, longer each time."""
-        self._open.discard(attempt)
+        self._open.pop(attempt, None)
         if failed:
             failures = self._failures[attempt.claim] = self._failures.get(attempt.claim, 0) + 1
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16))
@@ -176,6 +190,8 @@ def next_step(
 ) -> Step:
     """Judge a claim that is ours. `job` is the Job named after the verb and the claim's epoch, if it exists."""
     if not is_open:
+        if (failed := _refuting(claim, verb, job, pods)) is not None:
+            return failed
         return Pausing(pause_s) if pause_s > 0 else OpenEpoch()
     recorded_uid = dig(claim, "status", "jobUid") or ""
     if job is None:
@@ -189,6 +205,24 @@ def next_step(
             return AttemptFailed("the Job of the attempt was replaced by another one of its name")
         return RecordJob(uid_of(job))
     return _judge(attempt_of(claim, verb), outcome_of(job, pods, FENCE_CONTAINER))
+
+
+def _refuting(claim: Object, verb: Verb, job: Object | None, pods: Iterable[Object]) -> AttemptFailed | None:
+    """Bad news counts from anybody's attempt: the claim's own Job saw a deleted key accepted beyond D_rev, and nobody wrote it down."""
+    if claims.phase_of(claim) is not Phase.FENCING or not dig(claim, "status", "jobUid") or job is None:
+        return None
+    if uid_of(job) != dig(claim, "status", "jobUid") or annotation(job, ANNOTATION_NONCE) != claims.nonce_of(
+        claim
+    ):
+        return None
+    step = _judge(attempt_of(claim, verb), outcome_of(job, pods, FENCE_CONTAINER))
+    if (
+        isinstance(step, AttemptFailed)
+        and step.evidence is not None
+        and STILL_ACCEPTED in step.evidence.counts
+    ):
+        return step
+    return None
 
 
 _GOOD_END = {Verb.TAKEOVER: Outcome.PUBLISHED, Verb.RELEASE: Outcome.RELEASED}

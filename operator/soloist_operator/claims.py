@@ -292,6 +292,11 @@ def highest_seen(claim: Object) -> int:
     return int(dig(claim, "status", "evidence", "counts", "highestEpoch") or 0)
 
 
+def has_failed(claim: Object) -> bool:
+    """Whether the last attempt on record failed."""
+    return str(dig(claim, "status", "evidence", "outcome")) == Outcome.FAILED.value
+
+
 def still_accepted_ms(claim: Object) -> int:
     """How long after its deletion the last attempt still saw a key accepted, 0 when it saw it refused in the end."""
     evidence = dig(claim, "status", "evidence") or {}

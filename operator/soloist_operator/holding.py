@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Verb, epoch_secret_name
+from soloist_fence.api import REVOKE_KEY_IDS_ANNOTATION, FenceArguments, Reason, Verb, epoch_secret_name
 
 from soloist_operator import attempts, claims, identity
 from soloist_operator.api.status import Phase
@@ -170,6 +170,8 @@ def attempt_view(
     edition += f" {annotation(claim, REVOKE_KEY_IDS_ANNOTATION) or ''}"
     attempt = attempt_of(claim, verb)
     memory.note(attempt, now_s)
+    if claims.phase_of(claim) is Phase.ACTIVE:
+        memory.settle(name_of(claim), claims.epoch_of(claim))
     return AttemptView(memory.is_open(attempt), memory.pause_s(name_of(claim), edition, now_s), nonce)
 
 
@@ -278,6 +280,15 @@ class FenceParameters:
         """Whether the last attempt saw a deleted key accepted for longer than the bound."""
         return claims.still_accepted_ms(claim) > self.revocation_bound_ms
 
+    def refutation(self, claim: Object) -> Verdict:
+        """What to say then."""
+        return no(
+            Reason.NOT_CONFIRMED.value,
+            f"the venue went on accepting a deleted key for {claims.still_accepted_ms(claim)} ms, and revocationBoundMs of the venue "
+            f"profile is {self.revocation_bound_ms}: no epoch is opened before it is higher than that (soloist-fence measure-revocation; "
+            "docs/guarantee.md). A bot that is to be deleted can be abandoned",
+        )
+
 
 def walk(
     observed: Observed,
@@ -301,7 +312,7 @@ def walk(
     match step:
         case attempts.OpenEpoch() if fence.is_refuted(claim):
             # Its Secret is gone, so no later attempt could ask for that key again: only a bound that covers it is safe.
-            return NotArmed(last_failure(claim), attempts.LONGEST_PAUSE_S)
+            return NotArmed(fence.refutation(claim), attempts.LONGEST_PAUSE_S)
         case attempts.OpenEpoch():
             following = claims.opened(
                 claim,
@@ -330,7 +341,8 @@ def walk(
         case attempts.Waiting(trouble):
             return NotArmed(doing, JOB_LOOK_S, (), f"Job {job_name} is at work{trouble}")
         case attempts.Pausing(pause_s):
-            return NotArmed(last_failure(claim), pause_s)
+            # Without a failure it is another operator's attempt that this one waits for.
+            return NotArmed(last_failure(claim) if claims.has_failed(claim) else doing, pause_s)
         case attempts.AttemptFailed():
             record = attempts.failure_record(step)
             following = claims.failed(claim, record, now=now, evidence=step.evidence)

@@ -164,7 +164,7 @@ class Loop:
         try:
             await self._writer.carry_out(seen.ref, seen.bot, plan)
         except ClusterError:
-            if not fencing:  # it may have been opened all the same: then the next look says so
+            if not fencing:  # if it was opened all the same, its epoch is opened again, and counts then
                 self._in_flight.discard(key)
             raise
 
@@ -173,7 +173,7 @@ class Loop:
         claim = seen.claim
         if claim is None or dig(claim, "status", "phase") != Phase.FENCING.value or _cause(claim) is None:
             return False
-        return self._memory.is_open(attempt_of(claim, Verb.TAKEOVER))
+        return self._memory.is_at_work(attempt_of(claim, Verb.TAKEOVER), self._clock())
 
     def _count(self, key: Key, seen: Observed, plan: Plan) -> None:
         """Takeovers made and stopped, for whoever is paged."""

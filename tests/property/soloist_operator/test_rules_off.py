@@ -195,9 +195,9 @@ def evidence_for_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
 
     opened: set[Attempt] = set()
 
-    def remember(self: AttemptMemory, attempt: Attempt) -> None:
+    def remember(self: AttemptMemory, attempt: Attempt, now_s: float) -> None:
         opened.add(attempt)
-        OPEN(self, attempt)
+        OPEN(self, attempt, now_s)
 
     def forget(self: AttemptMemory, attempt: Attempt, *, failed: bool, now_s: float) -> None:
         opened.discard(attempt)

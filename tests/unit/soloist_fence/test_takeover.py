@@ -288,14 +288,17 @@ def test_a_venue_that_does_not_revoke_is_noticed():
 
 
 @pytest.mark.parametrize("verb", [takeover, release])
-def test_what_the_probes_saw_is_not_lost_when_something_else_fails(verb):
+@pytest.mark.parametrize("kind", [ProbeKey, Sleep], ids=["venue fails", "told to stop"])
+def test_what_the_probes_saw_is_not_lost_when_something_else_fails(verb, kind):
     """The next attempt could not ask that key any more."""
     world, attempt, old = second_arm()
     world.venue.revocation_ms = 20_000
-    probes = iter(range(5))
+    probes = 0
 
     def before(world, command):
-        if isinstance(command, ProbeKey) and next(probes, None) is None:
+        nonlocal probes
+        probes += isinstance(command, ProbeKey)
+        if isinstance(command, kind) and probes > 5:
             raise NoAnswerError(Reason.VENUE_UNREACHABLE, "503")
 
     world.before = before

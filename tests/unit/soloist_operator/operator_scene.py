@@ -274,7 +274,7 @@ class Stage:
             case Create(_, body, opens):
                 self.change(jobs=(*self.seen.jobs, self._stored(body)))
                 if opens is not None:
-                    self.memory.open(opens)
+                    self.memory.open(opens, self.now_s)
             case SwapClaim(body):
                 self._swap(action, body)
             case ForceDelete(target):
@@ -329,7 +329,7 @@ class Stage:
         if action.closes is not None:
             self.memory.close(action.closes, failed=action.failed, now_s=self.now_s)
         if action.opens is not None:
-            self.memory.open(action.opens)
+            self.memory.open(action.opens, self.now_s)
 
     def _set_finalizer(self, action: SetFinalizer) -> None:
         if any(action.target is stray.pod for stray in self.seen.strays):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from soloist_operator.attempts import AttemptMemory
+from soloist_fence.api import Verb
+from soloist_operator.attempts import Attempt, AttemptMemory
 from soloist_operator.death import NodeSight, Sight
 from soloist_operator.heartbeat import Heartbeat
 from soloist_operator.plan import Again, ForceDelete, SetFinalizer
@@ -198,6 +200,58 @@ def test_what_was_seen_counts_whatever_ended_the_attempt() -> None:
     stage.now_s += 3600
     stage.settle()
     assert stage.seen.claim["status"]["epoch"] == 2
+
+
+def test_what_a_predecessors_attempt_saw_holds_its_successor_back() -> None:
+    """Good news of another process's attempt count for nothing; this is bad news."""
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    told = stage.evidence("Failed", "NotConfirmed", counts={"stillAcceptedMs": 50_250})
+    stage.end_job("-fence-e2", told, exit_code=1)
+    stage.memory = AttemptMemory()
+    stage.settle()
+    stage.now_s += 3600
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 2
+    assert "revocationBoundMs" in stage.condition("Fenced")["message"]
+
+
+def test_a_duel_that_is_over_slows_no_later_takeover() -> None:
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    theirs = {"epoch": 3, "nonce": "twin", "jobUid": "", "secretName": "demo-key-e3-twin"}
+    stage.change(claim=merged(stage.seen.claim, {"status": theirs}))
+    stage.settle()
+    assert stage.condition("Fenced")["reason"] == "Fencing", "the other operator's own word"
+    stage.change(claim=merged(stage.seen.claim, {"status": {"phase": "Active"}}))
+    stage.run()
+    claim = stage.seen.claim["metadata"]["name"]
+    assert stage.memory.pause_s(claim, stage.memory._edition[claim], stage.now_s) == 0
+
+
+def test_a_takeover_that_begins_anew_takes_a_place_like_any_other() -> None:
+    stage = trading()
+    lose_the_node(stage)
+    stage.settle()
+    stage.memory = AttemptMemory()
+    stage.watch = replace(NODE_LOST, crowd=Crowd(100, 6, 5))
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 2
+    assert stage.condition("Fenced")["reason"] == "TakeoverWaiting"
+    stage.watch = replace(NODE_LOST, crowd=Crowd(100, 6, 4))
+    stage.settle()
+    assert stage.seen.claim["status"]["epoch"] == 3
+
+
+def test_a_takeover_that_nobody_advances_gives_its_place_back() -> None:
+    memory, attempt = AttemptMemory(), Attempt(Verb.TAKEOVER, "claim", 2, "nonce")
+    assert not memory.is_at_work(attempt, 0.0)
+    memory.open(attempt, 0.0)
+    assert memory.is_at_work(attempt, 179.0)
+    assert not memory.is_at_work(attempt, 180.0)
+    assert memory.is_open(attempt), "its evidence still counts"
 
 
 def test_of_two_operators_the_overtaken_one_waits_until_the_other_is_done() -> None:
