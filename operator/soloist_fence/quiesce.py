@@ -56,14 +56,9 @@ def quiesce(attempt: Attempt, verified_ms: int) -> Machine[Quiet]:
     elapsed_ms = (yield from Now().ask()) - verified_ms
     if elapsed_ms < attempt.revocation_bound_ms:
         yield from Sleep(attempt.revocation_bound_ms - elapsed_ms).ask()
-    groups = yield from delete_old_groups(
-        attempt
-    )  # first: whatever else fails, the old engine's orders are refused
-    late_ms = 0
-    for key in attempt.old_keys:
-        late_ms = max(
-            late_ms, (yield from prove_revoked(attempt, key, verified_ms, verified_ms + PATIENCE_MS))
-        )
+    # First: whatever else fails, the old engine's orders are refused.
+    groups = yield from delete_old_groups(attempt)
+    late_ms = yield from prove_old_keys_revoked(attempt, verified_ms)
     # Only now is the old key known to be dead: a listing has to be later than that.
     settled_ms = (yield from VenueTime().ask()) + FLIGHT_MS
     cancelled: set[str] = set()
@@ -120,6 +115,14 @@ def not_quiet(resting: list[OrderSighting]) -> FenceError:
         else "the venue's order list did not catch up with the revocation (user_data_timestamp) before this attempt's deadline",
         counts={"ordersResting": len(resting)},
     )
+
+
+def prove_old_keys_revoked(attempt: Attempt, deleted_ms: int) -> Machine[int]:
+    """See every known old key refused; returns how long one was accepted after `deleted_ms`, 0 for none. Raises as below."""
+    late_ms = 0
+    for key in attempt.old_keys:
+        late_ms = max(late_ms, (yield from prove_revoked(attempt, key, deleted_ms, deleted_ms + PATIENCE_MS)))
+    return late_ms
 
 
 def prove_revoked(attempt: Attempt, key: IssuedKey, deleted_ms: int, give_up_ms: int) -> Machine[int]:

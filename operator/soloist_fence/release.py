@@ -14,7 +14,7 @@ from soloist_fence.api import STILL_ACCEPTED, Reason
 from soloist_fence.attempt import Attempt, higher_epoch, still_named, still_ours, unknown_history
 from soloist_fence.commands import ListKeys, Machine, Now, Sleep
 from soloist_fence.errors import FenceError
-from soloist_fence.quiesce import PATIENCE_MS, prove_revoked, quiesce
+from soloist_fence.quiesce import prove_old_keys_revoked, quiesce
 from soloist_fence.takeover import LISTING_PAUSE_MS, SWEEP_ROUNDS, remove, unknown_nonces
 
 
@@ -56,7 +56,9 @@ def release(attempt: Attempt, bot: str, *, orders: bool = False) -> Machine[Rele
                 counts |= {"ordersCancelled": quiet.orders_cancelled, "groupsDeleted": quiet.groups_deleted}
                 late_ms = quiet.still_accepted_ms
             else:
-                late_ms = yield from _see_refused(attempt)
+                deleted_ms = yield from Now().ask()
+                yield from Sleep(attempt.revocation_bound_ms).ask()
+                late_ms = yield from prove_old_keys_revoked(attempt, deleted_ms)
             if late_ms:
                 counts[STILL_ACCEPTED] = late_ms
             finished_ms = yield from Now().ask()
@@ -69,13 +71,3 @@ def release(attempt: Attempt, bot: str, *, orders: bool = False) -> Machine[Rele
         Reason.VENUE_UNREACHABLE,
         f"the venue still lists deleted keys after {SWEEP_ROUNDS} looks; the next attempt deletes them again",
     )
-
-
-def _see_refused(attempt: Attempt) -> Machine[int]:
-    """Wait D_rev and see the known keys refused; returns how long one was accepted beyond that, 0 for none."""
-    deleted_ms = yield from Now().ask()
-    yield from Sleep(attempt.revocation_bound_ms).ask()
-    late_ms = 0
-    for key in attempt.old_keys:
-        late_ms = max(late_ms, (yield from prove_revoked(attempt, key, deleted_ms, deleted_ms + PATIENCE_MS)))
-    return late_ms

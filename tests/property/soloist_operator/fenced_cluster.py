@@ -293,23 +293,6 @@ class FencedCluster(MemoryCluster):
         state = {"exitCode": evidence.outcome.exit_code, "message": evidence.to_json()}
         self._job_pod(fence.job, {"terminated": state})
 
-    def _job_pod(self, job: Object, state: Object) -> None:
-        metadata, container = job["metadata"], job["spec"]["template"]["spec"]["containers"][0]["name"]
-        exit_code = dig(state, "terminated", "exitCode")
-        phase = "Running" if exit_code is None else "Failed" if exit_code else "Succeeded"
-        self.put(
-            kinds.POD,
-            {
-                "metadata": {
-                    "name": f"{metadata['name']}-x",
-                    "namespace": metadata["namespace"],
-                    "labels": metadata["labels"],
-                    "ownerReferences": [{"controller": True, "uid": metadata["uid"]}],
-                },
-                "status": {"phase": phase, "containerStatuses": [{"name": container, "state": state}]},
-            },
-        )
-
     # ------------------------------------------------------------------------------------------ a second passes
 
     def tick(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from soloist_operator import kinds
 from soloist_operator.errors import ConflictError, NotFoundError
 from soloist_operator.kinds import Kind
+from soloist_operator.objects import dig
 
 Object = dict[str, Any]
 Place = tuple[str, str, str]
@@ -162,8 +163,13 @@ class MemoryCluster:
 
     def _carry_out(self, job: Object) -> None:
         exit_code, message = self._fence(job, self)
+        self._job_pod(job, {"terminated": {"exitCode": exit_code, "message": message}})
+
+    def _job_pod(self, job: Object, state: Object) -> None:
+        """The Job's pod, as its kubelet reports it."""
         metadata, container = job["metadata"], job["spec"]["template"]["spec"]["containers"][0]["name"]
-        ended = {"terminated": {"exitCode": exit_code, "message": message}}
+        exit_code = dig(state, "terminated", "exitCode")
+        phase = "Running" if exit_code is None else "Failed" if exit_code else "Succeeded"
         self.put(
             kinds.POD,
             {
@@ -173,10 +179,7 @@ class MemoryCluster:
                     "labels": metadata["labels"],
                     "ownerReferences": [{"controller": True, "uid": metadata["uid"]}],
                 },
-                "status": {
-                    "phase": "Failed" if exit_code else "Succeeded",
-                    "containerStatuses": [{"name": container, "state": ended}],
-                },
+                "status": {"phase": phase, "containerStatuses": [{"name": container, "state": state}]},
             },
         )
 
